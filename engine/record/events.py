@@ -136,7 +136,8 @@ class ToolFinished(Event):
 class DirectionChanged(Event):
     """A direction was given, seen, begun or ended.
 
-    `state`: sent, seen, obeyed, declined, pursued, improved, matched, regressed, incorrect, skipped, vetoed, pinned.
+    `state`: offered, sent, seen, obeyed, declined, pursued, improved, matched, regressed, incorrect, skipped,
+    vetoed, pinned, withdrawn. `directions` names offered ones that a supervisor's direction asks for.
     """
 
     kind: ClassVar[str] = "direction"
@@ -146,6 +147,7 @@ class DirectionChanged(Event):
     state: str
     why: str = ""
     turn: int = 0
+    directions: tuple[str, ...] = ()
 
     def title(self) -> str:
         return f"{self.name} ({self.source}): {self.state}"

@@ -104,11 +104,23 @@ class Journal:
         """Move a command to its next state, with the facts that its application made, in one transaction."""
         self.append(*more, fact)
 
-    def beat(self, *, pid: int, started: float, boot: str, host: str, state: str, activity: str) -> None:
-        """The engine's sign of life: one row, replaced each time."""
+    def beat(
+        self,
+        *,
+        pid: int,
+        started: float,
+        boot: str,
+        host: str,
+        state: str,
+        activity: str,
+        elapsed_s: float | None = None,
+    ) -> None:
+        """The engine's sign of life: one row, replaced each time. `elapsed_s` becomes the meta of that name."""
         with self._transaction() as db:
             row = (1, pid, started, boot, host, time.time(), state, activity)
             db.execute("INSERT OR REPLACE INTO engine VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            if elapsed_s is not None:
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('elapsed_s', ?)", (f"{elapsed_s:.3f}",))
 
     def live(self, slot: str, text: str) -> None:
         """Replace what is happening now in one slot: `activity`, `stream` or `output`. Not history."""
@@ -166,6 +178,10 @@ def _gate(db: sqlite3.Connection, seq: int, at: float, e: ev.GateDecided) -> Non
         "UPDATE attempts SET verdict = ?, ratio = ?, low = ?, high = ?, rounds = ?, reason = ? WHERE attempt = ?",
         row,
     )
+    best = "best_ratio = max(coalesce(best_ratio, 0), ?)"
+    mine = "direction = (SELECT direction FROM attempts WHERE attempt = ?)"
+    if e.ratio is not None:
+        db.execute(f"UPDATE directions SET {best} WHERE {mine}", (e.ratio, e.attempt))
 
 
 def _version(db: sqlite3.Connection, seq: int, at: float, e: ev.VersionCommitted) -> None:

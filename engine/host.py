@@ -1,0 +1,258 @@
+"""The host: the engine's client of one long-lived scorer process, one request at a time.
+
+One rule: what the host cannot get an answer for is a ScorerError, never a candidate's failure. The
+scorer runs in its own session, so that stopping it stops everything it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.gate import Round
+from engine.record.config import ScorerConfig
+from engine.record.errors import ScorerError
+from engine.record.liveness import Identity, identity, process_alive
+from engine.record.scores import Integrity, Score
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+LINE_LIMIT = 64 * 1024 * 1024
+STOP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Paired rounds as they were measured; `configurations` names the columns of every `latency_us`."""
+
+    rounds: tuple[Round, ...]
+    configurations: tuple[str, ...]
+    integrity: Integrity
+
+
+@dataclass(frozen=True, slots=True)
+class Profiling:
+    """A profile's text, its facts and its log."""
+
+    text: str
+    facts: Mapping[str, Any]
+    log: str
+
+
+class ScorerDied(ScorerError):
+    """The scorer process ended in the middle of a request."""
+
+
+class Host:
+    """Asks one scorer process; starts it when needed, and again after it died or was interrupted.
+
+    `folder` receives scorer.log (its standard error) and scorer.pid (for the engine that comes after a crash).
+    """
+
+    def __init__(self, config: ScorerConfig, problem: Path, folder: Path) -> None:
+        self._config, self._problem, self._folder = config, problem, folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self._requests = 0
+        self.silence_s = config.build_timeout_s + config.call_timeout_s + 120.0
+
+    # --- the four questions --------------------------------------------------------------
+
+    async def score(
+        self,
+        source: Path,
+        *,
+        suite: str = "full",
+        configurations: Sequence[str] | None = None,
+        baselines: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> Score:
+        """Build, check and time one candidate."""
+        fields = {"source": str(source), "suite": suite, "configurations": _list(configurations)}
+        return Score.from_json(await self._ask("score", {**fields, "baselines": baselines}, on_event))
+
+    async def rounds(
+        self,
+        sources: Sequence[str],
+        *,
+        rounds: int,
+        first: int,
+        configurations: Sequence[str] | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Rounds:
+        """Measure sources against each other, interleaved, every call checked, in fresh processes each round."""
+        fields = {"sources": list(sources), "rounds": rounds, "first": first, "configurations": _list(configurations)}
+        value = await self._ask("rounds", fields, on_event)
+        integrity = Integrity(**{k: v for k, v in (value.get("integrity") or {}).items() if k in _INTEGRITY})
+        measured = tuple(Round.from_json(r) for r in value["rounds"])
+        return Rounds(measured, tuple(value["configurations"]), integrity)
+
+    async def profile(
+        self, source: Path, *, configurations: Sequence[str] | None = None, on_event: OnEvent | None = None
+    ) -> Profiling:
+        """Profile one candidate."""
+        fields = {"source": str(source), "configurations": _list(configurations)}
+        value = await self._ask("profile", fields, on_event)
+        return Profiling(str(value["text"]), dict(value["facts"]), str(value.get("log", "")))
+
+    async def baseline(self, *, on_event: OnEvent | None = None) -> dict[str, Score]:
+        """Measure the problem's baselines on this machine."""
+        value = await self._ask("baseline", {"names": None}, on_event)
+        return {name: Score.from_json(score) for name, score in value.items()}
+
+    async def probe(self) -> Mapping[str, Any]:
+        """What the scorer's machine is and can do."""
+        return await self._ask("probe", {}, None)
+
+    # --- its life ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the scorer, when it does not run."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        command = list(self._config.command) or [sys.executable, "-m", "engine.scorer", "--serve"]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "scorer.log").open("ab") as log:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                    limit=LINE_LIMIT,
+                )
+            except OSError as error:
+                raise ScorerError(f"the scorer cannot be started ({command[0]}: {error.strerror})") from error
+        (self._folder / "scorer.pid").write_text(json.dumps(asdict(identity(self._process.pid))), "utf-8")
+
+    def interrupt(self) -> None:
+        """Stop the scorer and everything it runs, now; the next request starts a fresh one."""
+        process, self._process = self._process, None
+        if process is not None:
+            task = asyncio.get_running_loop().create_task(_stop(process))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    async def close(self) -> None:
+        """Stop the scorer and wait until it is gone. A later request starts it again."""
+        self.interrupt()
+        await asyncio.gather(*self._stopping)
+        (self._folder / "scorer.pid").unlink(missing_ok=True)
+
+    # --- asking --------------------------------------------------------------------------
+
+    async def _ask(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
+        async with self._lock:
+            try:
+                return await self._ask_once(op, fields, on_event)
+            except ScorerDied:
+                return await self._ask_once(op, fields, on_event)
+
+    async def _ask_once(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
+        if self._stopping:
+            await asyncio.gather(*self._stopping)
+        await self.start()
+        self._requests += 1
+        request = {"id": f"r{self._requests}", "op": op, **self._common(), **fields}
+        try:
+            return await self._exchange(request, on_event)
+        except BaseException:
+            self.interrupt()
+            raise
+
+    def _common(self) -> dict[str, Any]:
+        c = self._config
+        return {
+            "problem": str(self._problem),
+            "threads": c.threads,
+            "build_timeout_s": c.build_timeout_s,
+            "call_timeout_s": c.call_timeout_s,
+            "unsafe_no_sandbox": c.unsafe_no_sandbox,
+        }
+
+    async def _exchange(self, request: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            await process.stdin.drain()
+            while True:
+                async with asyncio.timeout(self.silence_s):
+                    line = await process.stdout.readline()
+                if not line:
+                    raise ScorerDied(f"the scorer ended during {request['op']!r}{self._last_words()}")
+                if (answer := _read(line, request["id"], on_event)) is not None:
+                    return answer
+        except TimeoutError:
+            raise ScorerError(f"the scorer was silent for {self.silence_s:.0f} s during {request['op']!r}") from None
+        except (ConnectionError, BrokenPipeError) as error:
+            raise ScorerDied(f"the scorer ended during {request['op']!r}{self._last_words()}") from error
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._folder / "scorer.log").read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return f": {lines[-1]}" if lines else ""
+
+
+def _read(line: bytes, request: str, on_event: OnEvent | None) -> Mapping[str, Any] | None:
+    """The result in one line of the scorer's, or None when it is about something else."""
+    try:
+        message = json.loads(line)
+    except ValueError as error:
+        raise ScorerError(f"the scorer wrote something that is not JSON: {line[:120]!r}") from error
+    if not isinstance(message, dict) or message.get("id") != request:
+        return None
+    if message["event"] == "error":
+        raise ScorerError(str(message.get("error", "unknown error")))
+    if message["event"] == "result":
+        result: Mapping[str, Any] = message["result"]
+        return result
+    if on_event is not None:
+        on_event(message)
+    return None
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End a process group: asked first, so that the scorer ends its own children, then killed."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_S)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process._transport.close()  # type: ignore[attr-defined]
+
+
+def kill_orphan(folder: Path) -> bool:
+    """After a crash: end the scorer that the last engine left behind. True when there was one."""
+    path = folder / "scorer.pid"
+    try:
+        left = Identity(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+    path.unlink(missing_ok=True)
+    if not process_alive(left):
+        return False
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(left.pid, signal.SIGKILL)
+    return True
+
+
+def _list(configurations: Sequence[str] | None) -> list[str] | None:
+    return None if configurations is None else list(configurations)
+
+
+_INTEGRITY = frozenset({"tier", "calls", "noise", "quiet", "unsafe"})

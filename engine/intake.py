@@ -1,0 +1,133 @@
+"""Intake: the candidate's files, copied out of the workspace once and named by their hash.
+
+One rule: what is scored, judged and committed is the copy, so nothing can change it in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.record.errors import Refused
+
+SUFFIXES = frozenset({".cpp", ".cc", ".cxx", ".c", ".h", ".hpp", ".hh", ".inc", ".cu", ".cuh"})
+NAMES = frozenset({"flags.txt"})
+FILES_LIMIT = 64
+BYTES_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Sources under test. `folder` is the engine's own copy of `files`."""
+
+    files: Mapping[str, bytes]
+    source_hash: str
+    folder: Path
+
+
+def is_source(name: str) -> bool:
+    """Whether a file of the workspace belongs to the candidate."""
+    return not name.startswith(".") and (name in NAMES or Path(name).suffix in SUFFIXES)
+
+
+def read_sources(workspace: Path) -> dict[str, bytes]:
+    """The candidate's files at the top of a folder. Links and special files are refused, not followed."""
+    try:
+        names = sorted(p.name for p in workspace.iterdir() if is_source(p.name))
+    except OSError as error:
+        raise Refused(f"{workspace}: {error.strerror}; 'lineage restore best' brings the sources back") from error
+    if not any(n not in NAMES for n in names):
+        raise Refused(f"the workspace holds no sources ({', '.join(sorted(SUFFIXES))}); write the kernel first")
+    if len(names) > FILES_LIMIT:
+        raise Refused(f"the workspace holds {len(names)} source files, the limit is {FILES_LIMIT}")
+    return {name: _read(workspace / name) for name in names}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(f"{path.name} cannot be read as a source file: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Refused(f"{path.name} is not a regular file; sources are plain files")
+        data = file.read(BYTES_LIMIT + 1)
+    if len(data) > BYTES_LIMIT:
+        raise Refused(f"{path.name} is over {BYTES_LIMIT:,} bytes; split it")
+    return data
+
+
+def hash_of(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over names and contents, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    return digest.hexdigest()
+
+
+def store(files: Mapping[str, bytes], candidates: Path) -> Candidate:
+    """Keep files under their hash; the same files are kept once."""
+    source_hash = hash_of(files)
+    folder = candidates / source_hash[:24]
+    if not folder.is_dir():
+        candidates.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=candidates))
+        fresh.chmod(0o755)
+        write(files, fresh)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not folder.is_dir():
+                raise
+    return Candidate(dict(files), source_hash, folder)
+
+
+def take(workspace: Path, candidates: Path) -> Candidate:
+    """The workspace's sources, copied. Raises Refused when there are none that can be taken."""
+    return store(read_sources(workspace), candidates)
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write sources into a folder that holds none."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def replace(files: Mapping[str, bytes], workspace: Path) -> None:
+    """Make the workspace hold exactly these sources; whatever else lies there stays.
+
+    Each file is written beside its place and renamed, so that a link in the workspace is never written through.
+    """
+    workspace.mkdir(parents=True, exist_ok=True)
+    owner = workspace.stat()
+    for path in list(workspace.iterdir()):
+        if is_source(path.name) and path.name not in files:
+            _remove(path)
+    for name, data in files.items():
+        _place(workspace / name, data, owner.st_uid, owner.st_gid)
+
+
+def _place(path: Path, data: bytes, uid: int, gid: int) -> None:
+    descriptor, fresh = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(descriptor, 0o644)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, uid, gid)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    Path(fresh).replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
