@@ -1,0 +1,245 @@
+"""The arguments of every command, in one place: what `avo --help` shows is what the parser takes.
+
+A command names the function that serves it as "module:function" under avo_tui/commands, so that
+parsing imports none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from engine import __version__
+from engine.record.errors import UsageError
+
+_EPILOG = """examples:
+  avo run                              evolve mha_cpu on this machine and watch it
+  avo run gqa_cpu --headless --minutes 10
+  avo status                           the newest run; 'avo runs' lists all
+  avo direct RUN "try a wider key tile" then 'avo log RUN --follow'
+  avo score my_kernel/ --problem mha_cpu --json
+  avo export RUN v7 -o kernel/
+
+exit codes: 0 done, 1 refused (the reason is on standard error), 2 usage or our own error"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = _Parser(
+        prog="avo",
+        description="A terminal control room for agentic evolutionary search over kernels.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"avo {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", title="commands", parser_class=_Parser)
+    for add in (_starting, _looking, _steering, _judging, _keeping, _later):
+        add(commands)
+    return top
+
+
+def _command(
+    commands: Any, name: str, call: str, text: str, *, run: str = "", json: bool = True
+) -> argparse.ArgumentParser:
+    """One command. `run`: "" takes none, "?" the newest by default, "!" must be named."""
+    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made.set_defaults(call=call)
+    if run:
+        made.add_argument("--runs", metavar="DIR", help="where runs live (default: $AVO_RUNS, else the state folder)")
+        words = "the run: its name, a unique beginning of it, or its path" + ("; default: the newest" * (run == "?"))
+        made.add_argument("run", metavar="RUN", help=words, **({"nargs": "?"} if run == "?" else {}))
+    if json:
+        made.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
+    return made
+
+
+def _runs_only(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--runs", metavar="DIR", help="where runs live (default: $AVO_RUNS, else the state folder)")
+
+
+def _limits(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--versions", type=_count, metavar="N", help="stop after N committed versions beyond the seed")
+    made.add_argument("--minutes", type=_positive, metavar="M", help="stop after M minutes")
+    made.add_argument("--attempts", type=_count, metavar="N", help="stop after N attempts")
+    made.add_argument("--budget-usd", type=_positive, metavar="X", help="stop when model calls have cost X")
+    made.add_argument("--tokens", type=_count, metavar="N", help="stop after N tokens")
+
+
+def _starting(commands: Any) -> None:
+    run = _command(commands, "run", "start:run", "start a run, and watch it when this is a terminal", json=False)
+    run.add_argument("problem", metavar="PROBLEM", nargs="?", help="a shipped problem or a folder (default: mha_cpu)")
+    run.add_argument("--problem", dest="problem_path", metavar="PATH", help="the folder of your own problem")
+    run.add_argument(
+        "--operator",
+        choices=("playbook", "agent", "external"),
+        help="what varies (default: the agent when there is an API key, else the playbook)",
+    )
+    run.add_argument("--headless", action="store_true", help="print progress lines until the run ends")
+    run.add_argument("--detach", action="store_true", help="start it and return at once")
+    run.add_argument("--name", metavar="N", help="the run's name (default: problem, date and time)")
+    _runs_only(run)
+    _limits(run)
+    run.add_argument("--model", metavar="ID", help="the agent's model")
+    run.add_argument("--base-url", metavar="URL", help="where the model is served")
+    run.add_argument(
+        "--from", dest="from_version", metavar="RUN@vN", help="begin with another run's version as the seed"
+    )
+    run.add_argument("--seed", metavar="PATH", help="begin with these sources as the seed")
+    run.add_argument("--threads", type=_count, metavar="N", help="threads that a candidate may use")
+    run.add_argument("--config", metavar="FILE", help="a config.toml to begin from; options given here win")
+    run.add_argument("--network", action="store_true", help="let the operator's shell reach the network")
+    run.add_argument("--unsafe-no-sandbox", action="store_true", help="run candidates without a sandbox")
+    attach = _command(
+        commands, "attach", "start:attach", "watch and steer a run in the control room", run="?", json=False
+    )
+    attach.add_argument("--readonly", action="store_true", help="look only")
+    attach.add_argument("--plain", action="store_true", help="lines instead of the control room")
+    resume = _command(commands, "resume", "start:resume", "unpause a run, or start its engine again", run="!")
+    _waiting(resume)
+    _limits(resume)
+
+
+def _looking(commands: Any) -> None:
+    runs = _command(commands, "runs", "look:runs", "list the runs")
+    _runs_only(runs)
+    _command(commands, "status", "look:status", "say where a run stands", run="?")
+    log = _command(
+        commands, "log", "look:log", "print a run's events; with --follow --json, one JSON value a line", run="?"
+    )
+    log.add_argument("--follow", "-f", action="store_true", help="go on until the run ends (or ctrl-C)")
+    log.add_argument(
+        "--kind", "-k", action="append", default=[], metavar="K", help="only events of this kind (several may be given)"
+    )
+    log.add_argument("--after", type=_count0, metavar="SEQ", help="only events after this sequence number")
+    log.add_argument("--tail", "-n", type=_count0, metavar="N", help="only the last N events")
+    log.add_argument("--search", metavar="TEXT", help="only events with these words")
+    _command(commands, "versions", "look:versions", "list the committed versions", run="?")
+    attempts = _command(commands, "attempts", "look:attempts", "list what was tried, failures too", run="?")
+    attempts.add_argument("--all", action="store_true", help="all of them, not only the last 50")
+    attempts.add_argument(
+        "--search", metavar="TEXT", help="only attempts with these words in name, hypothesis, reason or diff"
+    )
+    show = _command(commands, "show", "show:show", "show a version or an attempt with its scores and checks", run="!")
+    show.add_argument("what", metavar="vN|aN", help="a version (v3) or an attempt (a12)")
+    show.add_argument("--diff", action="store_true", help="also print its diff")
+    diff = _command(commands, "diff", "show:diff", "print what changed between two versions", run="!")
+    diff.add_argument("a", metavar="vA", help="a version; alone, it is compared with its parent")
+    diff.add_argument("b", metavar="vB", nargs="?", help="the version to compare it with")
+    _command(commands, "alerts", "look:alerts", "list a run's alerts", run="?")
+    _command(commands, "directions", "look:directions", "list the directions and what became of them", run="?")
+    _command(commands, "commands", "look:commands", "list the commands that people gave", run="?")
+
+
+def _steering(commands: Any) -> None:
+    def steer(name: str, text: str) -> argparse.ArgumentParser:
+        made = _command(commands, name, "steer:steer", text, run="!")
+        made.set_defaults(verb=name)
+        _waiting(made)
+        return made
+
+    steer("pause", "pause at the next boundary; the device is then free")
+    steer("interrupt", "stop what runs now and pause")
+    steer("stop", "end the run; 'avo resume' starts it again")
+    direct = steer("direct", "give the operator a direction")
+    direct.add_argument(
+        "text", metavar="TEXT", nargs="+", help="the direction; '-' reads standard input, '@FILE' a file"
+    )
+    rollback = steer("rollback", "make an older version the incumbent; nothing is lost")
+    rollback.add_argument("version", metavar="vN", help="the version to go back to")
+    steer("undo", "take back the last rollback")
+    acknowledge = steer("acknowledge", "close an alert")
+    acknowledge.add_argument("alert", type=int, metavar="ALERT", help="its number in 'avo alerts'")
+    for name, text in (("pin", "keep to a direction"), ("veto", "rule a direction out")):
+        steer(name, text).add_argument("direction", metavar="DIRECTION", help="its id in 'avo directions'")
+    _limits(steer("limits", "change when the run ends"))
+    steer("cancel", "take back a command that was not applied yet").add_argument(
+        "number", type=int, metavar="N", help="its number"
+    )
+
+
+def _waiting(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--no-wait", action="store_true", help="do not wait for the engine's answer")
+    made.add_argument("--wait", type=_positive, default=10.0, metavar="S", help="how long to wait for it (default 10)")
+
+
+def _judging(commands: Any) -> None:
+    score = _command(commands, "score", "judge:score", "check and time a candidate")
+    _scoring(score)
+    score.add_argument("source", metavar="SOURCE", help="a folder of sources, one source file, or RUN@vN")
+    score.add_argument("--suite", choices=("quick", "full"), default="full", help="all configurations or the quick few")
+    score.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
+    bench = _command(commands, "bench", "judge:bench", "measure several candidates side by side with the baselines")
+    _scoring(bench)
+    bench.add_argument("source", metavar="SOURCE", nargs="+", help="a folder of sources, one source file, or RUN@vN")
+    bench.add_argument("--repeats", type=_count, default=10, metavar="N", help="interleaved rounds (default 10)")
+    _command(commands, "doctor", "doctor:doctor", "say what this machine can do, and what is missing").add_argument(
+        "--runs", metavar="DIR", help="where runs live"
+    )
+
+
+def _scoring(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--problem", required=True, metavar="P", help="a shipped problem or a problem's folder")
+    made.add_argument(
+        "--configuration",
+        action="append",
+        default=[],
+        metavar="C",
+        help="only this configuration (several may be given)",
+    )
+    made.add_argument("--threads", type=_count, metavar="N", help="threads that a candidate may use")
+    made.add_argument("--unsafe-no-sandbox", action="store_true", help="run the candidate without a sandbox")
+    _runs_only(made)
+
+
+def _keeping(commands: Any) -> None:
+    export = _command(
+        commands, "export", "keep:export", "write a version's sources with its score and how to build it", run="!"
+    )
+    export.add_argument("version", metavar="vN", help="the version, or 'best'")
+    export.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder that does not exist or is empty")
+    knowledge = _command(commands, "knowledge", "keep:knowledge", "search the knowledge base", json=False)
+    inside = knowledge.add_subparsers(metavar="search|list|show|add", title="commands", parser_class=_Parser)
+    search = _command(inside, "search", "keep:knowledge_search", "find pages that say something about TEXT")
+    search.add_argument("text", metavar="TEXT", nargs="+", help="words")
+    _command(inside, "list", "keep:knowledge_list", "list the pages")
+    _command(inside, "show", "keep:knowledge_show", "print a page").add_argument(
+        "page", metavar="PAGE", help="its name"
+    )
+    added = _command(inside, "add", "later:knowledge_add", "add a page (comes with a later version)")
+    added.add_argument("rest", nargs="*", metavar="PATH_OR_URL", help="what to add")
+
+
+def _later(commands: Any) -> None:
+    for name in ("report", "replay"):
+        made = _command(commands, name, f"later:{name}", f"{name} (comes with a later version)", json=False)
+        made.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _count(text: str) -> int:
+    value = _count0(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _count0(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value

@@ -1,0 +1,64 @@
+"""The command line: `avo`. Parses, calls one command, and turns what went wrong into one line and an exit code.
+
+Exit codes: 0 done; 1 the candidate or the command was refused, with the reason; 2 usage or our own error.
+Nothing heavy is imported here, and a command's module only when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from avo_tui.arguments import parser
+from engine.record.errors import AvoError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = _call(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except AvoError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing may complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+    return code
+
+
+def _call(argv: Sequence[str]) -> int:
+    arguments = parser().parse_args(argv)
+    if not hasattr(arguments, "call"):
+        parser().print_help()
+        return 0
+    module, function = arguments.call.split(":")
+    code: int = getattr(import_module(f"avo_tui.commands.{module}"), function)(arguments)
+    return code
+
+
+def _fail(message: str, code: int) -> int:
+    print("avo: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("AVO_DEBUG"):
+        traceback.print_exc()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return _fail(f"{type(error).__name__}: {error} ({place}); AVO_DEBUG=1 shows the traceback", 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

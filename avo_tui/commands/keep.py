@@ -1,0 +1,120 @@
+"""Keeping: a version's sources for use elsewhere, and the knowledge pages."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from avo_tui.commands.named import print_json, run_of, version_of
+from avo_tui.tables import clean, figure, moment, one_line, score_lines, table, times
+from engine.record.config import load
+from engine.record.errors import ConfigError, LineageError
+from engine.record.reader import Reader, Version
+from engine.record.run import RunFolder
+
+
+def export(arguments: Namespace) -> int:
+    """`avo export RUN vN -o DIR`: the sources, score.json, and a README of how to build and check them."""
+    from engine.lineage import Lineage
+
+    folder = run_of(arguments)
+    with Reader(folder.journal) as reader:
+        version = version_of(reader, folder, arguments.version)
+        baselines = {name: s.configurations for name, s in reader.baselines().items()}
+    if not folder.lineage.is_dir():
+        raise LineageError(f"{folder.lineage} is missing; the versions' sources lay there")
+    directory = Path(arguments.output).expanduser().absolute()
+    written = Lineage(folder.lineage).export(version.version, directory)
+    extra = {
+        "score.json": json.dumps(version.score.to_json(), indent=1) + "\n",
+        "README.md": _readme(folder, version, [p.name for p in written]),
+    }
+    try:
+        for name, text in extra.items():
+            (directory / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {directory}: {error.strerror}") from error
+    files = [*[str(p.relative_to(directory)) for p in written], *extra]
+    if arguments.json:
+        print_json({"run": folder.name, "version": version.version, "directory": str(directory), "files": files})
+    else:
+        rivals = "".join(f", {name} measured beside it" for name in baselines)
+        print(f"v{version.version} of {folder.name} written to {directory}: {', '.join(files)}{rivals}")
+    return 0
+
+
+def _readme(folder: RunFolder, v: Version, names: list[str]) -> str:
+    try:
+        problem = load(folder.config).problem
+    except ConfigError:
+        problem = v.score.problem
+    cuda = any(name.endswith(".cu") for name in names)
+    units = " ".join(n for n in names if n.endswith((".cpp", ".cc", ".cxx", ".c", ".cu")))
+    build = f"nvcc -O3 -std=c++17 -arch=native -shared -Xcompiler -fPIC {units} -o libattention.so" if cuda else (
+        f"c++ -O3 -march=native -std=c++17 -fopenmp -shared -fPIC {units} -o libattention.so"
+    )  # fmt: skip
+    if "flags.txt" in names:
+        build += " $(grep -v '^#' flags.txt)"
+    return f"""# {problem}: version v{v.version} of run {folder.name}
+
+{one_line(v.name or v.direction) or "The seed."}
+
+Committed {moment(v.created_at)} as {v.commit}, {v.verdict}{f" {times(v.ratio)}" if v.ratio else ""}:
+{figure(v.geomean_tflops)} TFLOPS geomean on {v.score.device}.
+
+    {build}
+
+It exports `attention_forward`; the flags above are a start, the scorer's own lie in the problem's `problem.toml`.
+Check and time it on your machine with `avo score . --problem {problem}`. The scores it was committed with, also in
+`score.json`:
+
+```
+{score_lines(v.score)}
+```
+"""
+
+
+def knowledge(_: Namespace) -> int:
+    """`avo knowledge` alone."""
+    print("avo knowledge search TEXT | list | show PAGE | add PATH_OR_URL")
+    return 0
+
+
+def knowledge_search(arguments: Namespace) -> int:
+    """`avo knowledge search TEXT`: pages and the passage that matches, best first."""
+    from engine import knowledge as base
+
+    text = " ".join(arguments.text)
+    hits = base.shipped().search(text)
+    if arguments.json:
+        print_json([{"page": h.page, "section": h.section, "excerpt": h.excerpt} for h in hits])
+    elif not hits:
+        print(f"no page says anything about {one_line(text, 60)!r}; 'avo knowledge list' names them all")
+    for h in () if arguments.json else hits:
+        print(f"{h.page}" + (f" § {h.section}" if h.section else "") + f"\n    {one_line(h.excerpt, 160)}")
+    return 0
+
+
+def knowledge_list(arguments: Namespace) -> int:
+    """`avo knowledge list`: every page with its title."""
+    from engine import knowledge as base
+
+    pages = base.shipped().pages()
+    if arguments.json:
+        print_json([{"page": p.name, "title": p.title} for p in pages])
+    else:
+        print(table(["page", "title"], [[p.name, p.title] for p in pages]))
+    return 0
+
+
+def knowledge_show(arguments: Namespace) -> int:
+    """`avo knowledge show PAGE`: the page as it is."""
+    from engine import knowledge as base
+
+    text = base.shipped().read(arguments.page)
+    if arguments.json:
+        print_json({"page": arguments.page, "text": text})
+    else:
+        print(clean(text))
+    return 0

@@ -1,0 +1,197 @@
+"""Starting and joining runs: run, attach, resume."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avo_tui import launch
+from avo_tui.commands.named import print_json, problem_of, run_and_version, run_of
+from avo_tui.commands.steer import limits_of, report, wait_for
+from avo_tui.follow import follow
+from avo_tui.summary import Summaries
+from engine.record.commands import send
+from engine.record.config import RunConfig, from_table, load
+from engine.record.errors import ConfigError, UsageError
+from engine.record.run import RunFolder, runs_directory
+
+if TYPE_CHECKING:
+    from engine.scorer.problem import Problem
+
+DEFAULT_PROBLEM = "mha_cpu"
+KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+
+
+def run(arguments: Namespace) -> int:
+    """`avo run`: start a run; in a terminal open the control room on it, else print its progress."""
+    problem = _problem(arguments)
+    launch.require(problem.language)
+    config = _config(arguments, problem)
+    folder = launch.prepare(runs_directory(arguments.runs), config, arguments.name)
+    pid = launch.start(folder)
+    print(f"run {folder.name}: {config.problem} by {config.operator}, engine {pid}, in {folder.path}", flush=True)
+    if arguments.detach:
+        print(f"watch it with 'avo attach {folder.name}', stop it with 'avo stop {folder.name}'")
+        return 0
+    if arguments.headless or not in_terminal():
+        return follow(folder)
+    if reason := no_room():
+        print(f"{reason}; here are lines instead", file=sys.stderr)
+        return follow(folder)
+    return _room(folder, readonly=False)
+
+
+def attach(arguments: Namespace) -> int:
+    """`avo attach`: the control room on a run, or its lines with --plain."""
+    folder = run_of(arguments)
+    Summaries(folder).close()
+    if arguments.plain:
+        return _plain(folder, readonly=arguments.readonly)
+    if not in_terminal():
+        raise UsageError(f"this is not a terminal; 'avo attach {folder.name} --plain' prints lines instead")
+    if reason := no_room():
+        raise UsageError(f"{reason}; 'avo attach {folder.name} --plain' prints lines instead")
+    return _room(folder, readonly=arguments.readonly)
+
+
+def resume(arguments: Namespace) -> int:
+    """`avo resume`: unpause a living run, or start a dead one's engine again where it stood."""
+    folder = run_of(arguments)
+    limits = limits_of(arguments)
+    with Summaries(folder) as summaries:
+        before = summaries.take()
+        if before.engine_alive:
+            if limits:
+                number = send(folder.journal, "limits", limits, issued_seq=before.last_seq)
+                wait_for(summaries.reader, number, arguments.wait)
+            number = send(folder.journal, "resume", issued_seq=before.last_seq)
+            answer = wait_for(summaries.reader, number, 0.0 if arguments.no_wait else arguments.wait)
+            return report(folder, answer, as_json=arguments.json)
+        _again(folder, summaries, limits)
+    launch.require(_language(folder))
+    pid = launch.start(folder)
+    if arguments.json:
+        print_json({"run": folder.name, "started": True, "pid": pid})
+    else:
+        print(f"run {folder.name} goes on, engine {pid}; watch it with 'avo attach {folder.name}'")
+    return 0
+
+
+def _again(folder: RunFolder, summaries: Summaries, limits: dict[str, float]) -> None:
+    """Prepare a run without an engine for the next one: new limits, and no pause from before."""
+    if limits:
+        send(folder.journal, "limits", limits, issued_seq=summaries.reader.last_seq())
+    engine = summaries.reader.engine()
+    if engine is not None and engine.state == "paused":
+        send(folder.journal, "resume", issued_seq=summaries.reader.last_seq())
+
+
+def _language(folder: RunFolder) -> str:
+    return problem_of(load(folder.config).problem_path).language
+
+
+def _problem(arguments: Namespace) -> Problem:
+    if arguments.problem and arguments.problem_path:
+        raise UsageError(f"two problems are named, {arguments.problem} and {arguments.problem_path}; name one")
+    return problem_of(arguments.problem_path or arguments.problem or DEFAULT_PROBLEM)
+
+
+def _config(arguments: Namespace, problem: Problem) -> RunConfig:
+    """The run's configuration: --config's file, with what was given on the command line over it."""
+    base = _table(arguments.config)
+    base |= {"problem": problem.name, "problem_path": str(problem.folder)}
+    config = from_table(RunConfig, base, arguments.config or "the command line")
+    operator = arguments.operator or ("operator" in base and config.operator) or default_operator()
+    config = replace(
+        config,
+        operator=operator,
+        seed=_seed(arguments.seed) or config.seed,
+        from_version=_from(arguments) or config.from_version,
+        network=arguments.network or config.network,
+        limits=replace(config.limits, **limits_of(arguments)),  # type: ignore[arg-type]
+        scorer=replace(
+            config.scorer,
+            threads=arguments.threads or config.scorer.threads,
+            unsafe_no_sandbox=arguments.unsafe_no_sandbox or config.scorer.unsafe_no_sandbox,
+        ),
+        model=replace(
+            config.model,
+            name=arguments.model or config.model.name,
+            base_url=arguments.base_url or config.model.base_url,
+        ),
+    )
+    if config.seed and config.from_version:
+        raise UsageError("--seed and --from both name the seed; give one")
+    if operator == "agent" and not has_key():
+        raise UsageError(f"the agent needs {KEYS[0]} in the environment; '--operator playbook' needs no key")
+    return config
+
+
+def _table(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; --config names a config.toml to begin from") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def has_key() -> bool:
+    """Whether an API key is in the environment. Its value is never looked at."""
+    return any(os.environ.get(name) for name in KEYS)
+
+
+def default_operator() -> str:
+    """The agent where there is a key for it, else the playbook, which needs none."""
+    return "agent" if has_key() else "playbook"
+
+
+def _seed(path: str | None) -> str:
+    if not path:
+        return ""
+    given = Path(path).expanduser().absolute()
+    sources = given.is_file() or (
+        given.is_dir() and any(p.is_file() and not p.name.startswith(".") for p in given.iterdir())
+    )
+    if not sources:
+        raise UsageError(f"{path} holds no sources; --seed names a folder of sources or one source file")
+    return str(given)
+
+
+def _from(arguments: Namespace) -> str:
+    if not arguments.from_version:
+        return ""
+    folder, version = run_and_version(arguments.from_version, arguments.runs)
+    return f"{folder.path}@v{version.version}"
+
+
+def in_terminal() -> bool:
+    """Whether a person can see and type here."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def no_room() -> str:
+    """Why the control room cannot be shown in this terminal, or ""."""
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        return f"this terminal (TERM={term or 'unset'}) cannot show the control room"
+    return ""
+
+
+def _room(folder: RunFolder, *, readonly: bool) -> int:
+    from avo_tui import app
+
+    return app.main(folder, readonly=readonly)
+
+
+def _plain(folder: RunFolder, *, readonly: bool) -> int:
+    with Summaries(folder) as summaries:
+        newest = summaries.reader.tail(20)
+    return follow(folder, after=newest[0].seq - 1 if newest else 0)

@@ -1,0 +1,132 @@
+"""Following: a run as lines, for a pipe, a log file, a dumb terminal or a screen reader.
+
+It only reads. Leaving it leaves the run going; the second ctrl-C within three seconds stops the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+from avo_tui.summary import Summaries, Summary
+from avo_tui.tables import figure, one_line, score_table, span, times, versions_table
+from engine.record import events as ev
+from engine.record.commands import send
+from engine.record.errors import AvoError
+from engine.record.reader import Entry, Reader
+from engine.record.run import RunFolder
+
+POLL_S = 0.2
+AGAIN_S = 3.0
+STOP_S = 60.0
+ENDED = ("finished", "crashed")
+QUIET = {"spent", "tool_started", "tool_finished", "knowledge", "plan", "profile", "step", "note", "said"}
+QUIET_DIRECTIONS = {"offered", "improved", "matched", "regressed", "incorrect"}
+
+
+def follow(folder: RunFolder, *, after: int = 0, report: bool = True) -> int:
+    """Print a run's progress until it ends; then, with `report`, what came of it. Returns an exit code.
+
+    0 when the run ended by itself or was left running, 2 when its engine died.
+    """
+    with Summaries(folder) as summaries:
+        try:
+            ended = _watch(summaries, after)
+        except KeyboardInterrupt:
+            ended = _leave(folder, summaries)
+        summary = summaries.take()
+    if ended and report:
+        print("\n" + report_text(summary, folder), flush=True)
+    if summary.state == "crashed" and ended:
+        print(f"avo: the engine of run {folder.name} died; 'avo resume {folder.name}' goes on", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _watch(summaries: Summaries, after: int) -> bool:
+    """Print lines as they come; True once the run has ended."""
+    began = float(summaries.reader.meta("created_at") or time.time())
+    while True:
+        ended = summaries.take().state in ENDED
+        for entry in _news(summaries.reader, after):
+            after = entry.seq
+            if line := progress_line(entry):
+                print(f"{_since(entry.at - began)}  {line}", flush=True)
+        if ended:
+            return True
+        time.sleep(POLL_S)
+
+
+def _news(reader: Reader, after: int) -> Iterator[Entry]:
+    while batch := reader.events(after):
+        yield from batch
+        after = batch[-1].seq
+
+
+def _leave(folder: RunFolder, summaries: Summaries) -> bool:
+    """The first ctrl-C: say how to stop the run, and wait a moment for the second, which does."""
+    name = folder.name
+    print(f"\nrun {name} goes on without this watcher; ctrl-C again within {AGAIN_S:.0f} s stops it", flush=True)
+    try:
+        time.sleep(AGAIN_S)
+    except KeyboardInterrupt:
+        return _stop(folder, summaries)
+    print(f"watch it with 'avo attach {name}', stop it with 'avo stop {name}'", flush=True)
+    return False
+
+
+def _stop(folder: RunFolder, summaries: Summaries) -> bool:
+    print(f"stopping run {folder.name}", flush=True)
+    after = summaries.reader.last_seq()
+    try:
+        send(folder.journal, "stop", issued_seq=after)
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline and summaries.take().state not in ENDED:
+            time.sleep(POLL_S)
+    except AvoError as error:
+        print(f"avo: {error}", file=sys.stderr)
+    return summaries.take().state in ENDED
+
+
+def progress_line(entry: Entry) -> str:
+    """One line on an event that moves the run on, or "" for one that does not."""
+    if entry.kind in QUIET:
+        return ""
+    fact = entry.event()
+    if isinstance(fact, ev.DirectionChanged) and fact.state in QUIET_DIRECTIONS:
+        return ""
+    if isinstance(fact, ev.DirectionChanged):
+        why = f": {one_line(fact.why, 90)}" if fact.why else ""
+        return f"{fact.state:<9} {one_line(fact.name, 70)} ({fact.source}){why}"
+    if isinstance(fact, ev.VersionCommitted):
+        gained = f"  {times(fact.ratio)} the one before" if fact.ratio else ""
+        return f"* v{fact.version:<7} {figure(fact.score.geomean_tflops)} TFLOPS{gained}  {one_line(fact.name, 70)}"
+    return f"{entry.kind:<9} {one_line(entry.title, 150)}"
+
+
+def report_text(summary: Summary, folder: RunFolder) -> str:
+    """What came of a run: its versions, the score table beside the baselines, and where it lies."""
+    parts = []
+    if summary.versions:
+        parts += [versions_table(summary), "", score_table(summary), ""]
+    else:
+        parts += ["no version was committed", ""]
+    parts.append(_verdict(summary))
+    parts.append(f"run {summary.run} ({summary.state}) lies in {folder.path}")
+    return "\n".join(parts)
+
+
+def _verdict(summary: Summary) -> str:
+    head = summary.incumbent
+    tried = f"{summary.attempts} attempts in {span(summary.elapsed_s)}"
+    if head is None:
+        return tried
+    rivals = "".join(f", {times(summary.against(name))} {name}" for name in summary.baselines)
+    return f"best v{head.version}: {times(summary.gain)} the seed{rivals}; {len(summary.versions)} versions, {tried}"
+
+
+def _since(seconds: float) -> str:
+    """Time since the run began: 2:05, or 1:02:05 from the first hour on."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes:>2}:{rest:02d}"
