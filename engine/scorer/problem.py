@@ -24,7 +24,7 @@ MAX_ELEMENTS = 2**33
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One shape and mask: q and o are [batch, seqlen, heads_q, head_dim], k and v [batch, seqlen, heads_kv, head_dim]."""
+    """One shape and mask: q, o [batch, seqlen, heads_q, head_dim]; k, v [batch, seqlen, heads_kv, head_dim]."""
 
     name: str
     batch: int
@@ -94,9 +94,8 @@ class Problem:
         """The configurations with these names, in the problem's order. Raises ConfigError for an unknown name."""
         known = {c.name for c in self.configurations}
         if unknown := [n for n in names if n not in known]:
-            raise ConfigError(
-                f"{self.folder.name}: no configuration {unknown[0]!r}; it has {', '.join(c.name for c in self.configurations)}"
-            )
+            names_known = ", ".join(c.name for c in self.configurations)
+            raise ConfigError(f"{self.folder.name}: no configuration {unknown[0]!r}; it has {names_known}")
         return tuple(c for c in self.configurations if c.name in set(names))
 
     @property
@@ -200,10 +199,10 @@ def _shape(data: Mapping[str, Any], where: str, holdout: bool) -> Configuration:
     sizes = {key: _count(data, key, where) for key in counts}
     if sizes["heads_q"] % sizes["heads_kv"]:
         raise ConfigError(f"{where}: heads_q = {sizes['heads_q']} is not a multiple of heads_kv = {sizes['heads_kv']}")
-    flags = {key: _flag(data, key, where) for key in ("causal", "quick")}
     if "causal" not in data:
         raise ConfigError(f"{where}: causal is missing; write causal = true or false")
-    shape = Configuration(name=name, **sizes, **flags, holdout=holdout)
+    causal, quick = _flag(data, "causal", where), _flag(data, "quick", where)
+    shape = Configuration(name=name, **sizes, causal=causal, quick=quick, holdout=holdout)
     if shape.query_elements > MAX_ELEMENTS:
         raise ConfigError(f"{where}: {shape.query_elements} elements of q are more than the scorer handles")
     return shape

@@ -1,0 +1,53 @@
+"""Baselines: what people would otherwise use, measured by the same judge, inputs, clock and thread count.
+
+One rule: a baseline is trusted code, so it runs in the judge's process; only its own work is timed, not the copy of
+its result into the shared output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from engine.record.errors import ScorerError
+from engine.scorer.arena import Placement
+from engine.scorer.judge import Baseline, Judge
+
+PREFIX = "baseline:"
+
+
+class LocalWorker:
+    """Answers calls with a baseline, as a worker would."""
+
+    def __init__(self, judge: Judge, name: str) -> None:
+        self._judge = judge
+        self._function = find(judge, name)
+
+    def run(self, placement: Placement, timeout_s: float) -> float:
+        """One timed call; returns microseconds."""
+        q, k, v, scale = placement.q, placement.k, placement.v, placement.scale
+        with torch.inference_mode():
+            begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+            out = self._function(q, k, v, placement.shape.causal, scale)
+            elapsed_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - begin
+        placement.o.copy_(out)
+        self._judge.arena.remember(placement)
+        return elapsed_ns / 1e3
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def find(judge: Judge, name: str) -> Baseline:
+    """A baseline by name. Raises ScorerError for an unknown one."""
+    known = judge.baselines()
+    if name not in known:
+        raise ScorerError(f"{judge.problem.name}: no baseline {name!r}; it has {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def names(judge: Judge, chosen: Sequence[str] | None) -> list[str]:
+    """The baselines asked for, or all of them."""
+    return list(judge.baselines()) if chosen is None else list(chosen)

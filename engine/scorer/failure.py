@@ -1,0 +1,41 @@
+"""A candidate's failure: data with a stage and one line of reason, carried up the scorer as an exception.
+
+It never leaves the scorer: evaluate.py and rounds.py turn it into a Score or an entry of `failures`. Our own failures
+are ScorerError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.record.scores import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, and in which configuration (None: before any)."""
+
+    stage: Stage
+    reason: str
+    configuration: str | None = None
+    relative_error: float | None = None
+
+
+class CandidateFailed(Exception):
+    """Ends the work on one candidate; `failure` says why."""
+
+    def __init__(self, failure: Failure, log: str = "") -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+        self.log = log
+
+
+class Cancelled(Exception):
+    """The request was withdrawn while it ran."""
+
+
+def fail(
+    stage: Stage, reason: str, configuration: str | None = None, *, error: float | None = None, log: str = ""
+) -> CandidateFailed:
+    """The exception for one failure, ready to raise."""
+    return CandidateFailed(Failure(stage, reason, configuration, error), log)

@@ -1,0 +1,299 @@
+/* The judge's hands: what it does to shared memory and to the clock, too fast for Python to do without disturbing
+ * what it measures. Loaded into the judge, never into a worker. One rule: the candidate is frozen whenever this code
+ * touches its inputs or its output, except between "go" and "done".
+ *
+ * Timing one call (notes: scoring, section 2.4):  the worker is stopped; the request is already in its pipe; the clock
+ * starts; SIGCONT; its reply arrives; the clock stops; random elements of the output are copied; SIGSTOP; wait until
+ * every thread has stopped. Starting the clock before SIGCONT leaves no moment in which inputs can be seen untimed.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Fresh inputs: N(0, 1), every byte from a seed that the kernel's own generator gave for this one call ------- */
+
+enum { LANES = 16, MAX_THREADS = 16 };
+
+static inline uint32_t rotl(uint32_t x, int k) { return (x << k) | (x >> (32 - k)); }
+
+/* ln(x) for x in (0, 1], about 1e-6 absolute: exponent by bit pattern, mantissa by a polynomial in (m-1)/(m+1). */
+static inline float log_unit(float x) {
+    union { float f; uint32_t u; } bits = {x};
+    int32_t exponent = (int32_t)(bits.u >> 23) - 127;
+    bits.u = (bits.u & 0x007fffffu) | 0x3f800000u;
+    float m = bits.f;
+    float s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+    float p = 2.0f * s * (1.0f + s2 * (0.33333333f + s2 * (0.2f + s2 * (0.14285714f + s2 * 0.11111111f))));
+    return p + 0.69314718f * (float)exponent;
+}
+
+/* sin(2 pi t) for t in [-0.5, 0.5): odd polynomial after folding to a quarter turn. */
+static inline float sin_turn(float t) {
+    float folded = t > 0.25f ? 0.5f - t : (t < -0.25f ? -0.5f - t : t);
+    float x = 6.28318531f * folded, x2 = x * x;
+    return x * (1.0f + x2 * (-0.16666667f + x2 * (8.3333333e-3f + x2 * (-1.98412698e-4f + x2 * 2.7557319e-6f))));
+}
+
+typedef struct { float *out; size_t count; const float *shift; size_t period, phase; uint64_t seed; } FillJob;
+
+static uint64_t splitmix(uint64_t *x) {
+    uint64_t z = (*x += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+static void *fill_part(void *argument) {
+    FillJob *job = argument;
+    uint32_t a[LANES], b[LANES], c[LANES], d[LANES];
+    float block[2 * LANES];
+    uint64_t seed = job->seed;
+    for (int i = 0; i < LANES; ++i) {
+        uint64_t x = splitmix(&seed), y = splitmix(&seed);
+        a[i] = (uint32_t)x, b[i] = (uint32_t)(x >> 32), c[i] = (uint32_t)y, d[i] = (uint32_t)(y >> 32) | 1u;
+    }
+    for (size_t done = 0; done < job->count; done += 2 * LANES) {
+        uint32_t r[2][LANES];
+        for (int k = 0; k < 2; ++k)
+            for (int i = 0; i < LANES; ++i) { /* xoshiro128+ (Blackman and Vigna 2018), sixteen streams */
+                r[k][i] = a[i] + d[i];
+                uint32_t t = b[i] << 9;
+                c[i] ^= a[i], d[i] ^= b[i], b[i] ^= c[i], a[i] ^= d[i], c[i] ^= t, d[i] = rotl(d[i], 11);
+            }
+        for (int i = 0; i < LANES; ++i) { /* Box and Muller 1958 */
+            float u = ((float)(int32_t)(r[0][i] >> 8) + 1.0f) * 5.9604645e-8f;
+            float t = (float)(int32_t)(r[1][i] >> 8) * 5.9604645e-8f - 0.5f;
+            float radius = sqrtf(-2.0f * log_unit(u) + 1e-12f);
+            float quarter = t + 0.25f;
+            block[i] = radius * sin_turn(t);
+            block[LANES + i] = radius * sin_turn(quarter >= 0.5f ? quarter - 1.0f : quarter);
+        }
+        size_t n = job->count - done < 2 * LANES ? job->count - done : 2 * LANES;
+        if (job->shift) {
+            size_t at = (job->phase + done) % job->period;
+            for (size_t i = 0; i < n; ++i) {
+                job->out[done + i] = block[i] + job->shift[at];
+                if (++at == job->period) at = 0;
+            }
+        } else {
+            memcpy(job->out + done, block, n * sizeof(float));
+        }
+    }
+    return NULL;
+}
+
+/* Fill `count` floats with N(0, 1), plus shift[i % period] when shift is given. `seeds` holds one per thread. */
+void hands_fill(float *out, size_t count, const float *shift, size_t period, const uint64_t *seeds, int threads) {
+    FillJob jobs[MAX_THREADS];
+    pthread_t ids[MAX_THREADS];
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    if (threads < 1 || count < 65536) threads = 1;
+    size_t part = (count / threads + 63) / 64 * 64;
+    int started[MAX_THREADS] = {0};
+    for (int t = 0; t < threads; ++t) {
+        size_t begin = part * t < count ? part * t : count;
+        size_t end = begin + part < count && t + 1 < threads ? begin + part : count;
+        jobs[t] = (FillJob){out + begin, end - begin, shift, period, shift ? begin % period : 0, seeds[t]};
+        if (t + 1 < threads) started[t] = pthread_create(&ids[t], NULL, fill_part, &jobs[t]) == 0;
+        if (!started[t]) fill_part(&jobs[t]);
+    }
+    for (int t = 0; t < threads; ++t)
+        if (started[t]) pthread_join(ids[t], NULL);
+}
+
+/* Fill `words` 32-bit words with one pattern: the poison of an output, the guard bands around every tensor. */
+void hands_poison(uint32_t *out, size_t words, uint32_t pattern) {
+    for (size_t i = 0; i < words; ++i) out[i] = pattern;
+}
+
+/* How many of `words` words no longer hold the pattern. */
+size_t hands_disturbed(const uint32_t *memory, size_t words, uint32_t pattern) {
+    size_t changed = 0;
+    for (size_t i = 0; i < words; ++i) changed += memory[i] != pattern;
+    return changed;
+}
+
+/* Index of the first element that is not finite, or -1. */
+int64_t hands_first_not_finite(const uint32_t *memory, size_t words) {
+    for (size_t begin = 0; begin < words; begin += 4096) {
+        size_t end = begin + 4096 < words ? begin + 4096 : words;
+        uint32_t bad = 0;
+        for (size_t i = begin; i < end; ++i) bad |= (memory[i] & 0x7f800000u) == 0x7f800000u;
+        for (size_t i = begin; bad && i < end; ++i)
+            if ((memory[i] & 0x7f800000u) == 0x7f800000u) return (int64_t)i;
+    }
+    return -1;
+}
+
+/* ---- One call ------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t nonce;
+    uint64_t q, k, v, o; /* byte offsets into the arenas */
+    int32_t batch, heads_q, heads_kv, seqlen, head_dim, causal;
+    float scale;
+    uint32_t reserved;
+} Request;
+
+typedef struct { uint64_t nonce; int32_t status; uint32_t reserved; } Reply;
+
+enum { DONE = 0, TIMED_OUT = 1, GONE = 2, FORGED = 3, NOT_STOPPED = 4, BROKEN = 5 };
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* 1 when every thread of `pid` is stopped or dead, 0 when one still runs, -1 when the process is gone. */
+static int all_stopped(int pid) {
+    char path[300], text[512];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *tasks = opendir(path);
+    if (!tasks) return -1;
+    int stopped = 1, seen = 0;
+    for (struct dirent *entry; stopped && (entry = readdir(tasks));) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", pid, entry->d_name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) continue; /* it ended between the listing and now */
+        ssize_t n = read(fd, text, sizeof text - 1);
+        close(fd);
+        if (n <= 0) continue;
+        text[n] = 0;
+        char *end = strrchr(text, ')'); /* the name before it may hold anything */
+        if (!end || end[1] != ' ') continue;
+        char state = end[2];
+        ++seen;
+        if (state != 'T' && state != 't' && state != 'Z' && state != 'X') stopped = 0;
+    }
+    closedir(tasks);
+    return seen ? stopped : -1;
+}
+
+/* Stop a worker and wait until every thread has stopped. DONE, GONE or NOT_STOPPED (after `timeout_ns`). */
+int hands_freeze(int pid, int64_t timeout_ns) {
+    if (kill(pid, SIGSTOP) != 0) return GONE;
+    int64_t deadline = now_ns() + timeout_ns;
+    for (int spins = 0;; ++spins) {
+        int state = all_stopped(pid);
+        if (state == 1) return DONE;
+        if (state < 0) return GONE;
+        if (now_ns() > deadline) return NOT_STOPPED;
+        if (spins > 4) usleep(20);
+    }
+}
+
+int hands_thaw(int pid) { return kill(pid, SIGCONT) == 0 ? DONE : GONE; }
+
+/* Wait for one reply. DONE, TIMED_OUT, GONE (the pipe closed) or BROKEN. */
+int hands_wait(int reply_fd, Reply *reply, int64_t timeout_ns) {
+    int64_t deadline = now_ns() + timeout_ns;
+    for (;;) {
+        int64_t left = deadline - now_ns();
+        if (left <= 0) return TIMED_OUT;
+        struct pollfd p = {reply_fd, POLLIN, 0};
+        struct timespec wait = {left / 1000000000, left % 1000000000};
+        int ready = ppoll(&p, 1, &wait, NULL);
+        if (ready < 0 && errno != EINTR) return BROKEN;
+        if (ready <= 0) continue;
+        ssize_t n = read(reply_fd, reply, sizeof *reply);
+        if (n == (ssize_t)sizeof *reply) return DONE;
+        if (n == 0) return GONE;
+        return n < 0 && errno == EINTR ? TIMED_OUT : FORGED;
+    }
+}
+
+/* Copy the sampled elements. */
+void hands_take(const uint32_t *output, const uint32_t *where, uint32_t *early, size_t samples) {
+    for (size_t i = 0; i < samples; ++i) early[i] = output[where[i]];
+}
+
+/* One timed call of a frozen worker; it is frozen again on return. `early` receives output[where[i]] as it is at the
+ * moment of the reply. `elapsed_ns` runs from before SIGCONT to after the reply. */
+int hands_call(int pid, int request_fd, int reply_fd, const Request *request, int64_t timeout_ns, const uint32_t *output,
+               const uint32_t *where, uint32_t *early, size_t samples, int64_t *elapsed_ns) {
+    Reply reply;
+    *elapsed_ns = 0;
+    if (write(request_fd, request, sizeof *request) != (ssize_t)sizeof *request) return GONE;
+    int64_t begin = now_ns();
+    if (kill(pid, SIGCONT) != 0) return GONE;
+    int outcome = hands_wait(reply_fd, &reply, timeout_ns);
+    *elapsed_ns = now_ns() - begin;
+    if (outcome != DONE) return outcome;
+    hands_take(output, where, early, samples);
+    outcome = hands_freeze(pid, 2000000000);
+    if (outcome != DONE) return outcome;
+    if (reply.nonce != request->nonce || reply.status != 0) return FORGED;
+    struct pollfd p = {reply_fd, POLLIN, 0}; /* exactly one reply: a second one was not ours */
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLIN) ? FORGED : DONE;
+}
+
+/* How many sampled elements changed after the reply. */
+size_t hands_changed(const uint32_t *output, const uint32_t *where, const uint32_t *early, size_t samples) {
+    size_t changed = 0;
+    for (size_t i = 0; i < samples; ++i) changed += output[where[i]] != early[i];
+    return changed;
+}
+
+/* `samples` random indices below `count`. */
+void hands_choose(uint32_t *where, size_t samples, uint64_t count, uint64_t seed) {
+    for (size_t i = 0; i < samples; ++i) where[i] = (uint32_t)(((__uint128_t)splitmix(&seed) * count) >> 64);
+}
+
+/* ---- This machine's peak: fused multiply-adds on registers only, nothing else ---------------------------------- */
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, CHAINS = 24 };
+#elif defined(__AVX__)
+enum { VECTOR_BYTES = 32, CHAINS = 12 };
+#else
+enum { VECTOR_BYTES = 16, CHAINS = 12 };
+#endif
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef struct { int64_t until_ns; double flops; float sink; } PeakJob;
+
+static void *peak_part(void *argument) {
+    PeakJob *job = argument;
+    Vector x[CHAINS], a, b;
+    for (int i = 0; i < (int)(sizeof(Vector) / sizeof(float)); ++i) a[i] = 0.999f, b[i] = 0.001f;
+    for (int c = 0; c < CHAINS; ++c) x[c] = a * (float)c;
+    do {
+        for (int n = 0; n < 20000; ++n) {
+#pragma GCC unroll 32
+            for (int c = 0; c < CHAINS; ++c) x[c] = x[c] * a + b;
+            __asm__ volatile("" : "+x"(a)); /* each round happens */
+        }
+        job->flops += 20000.0 * CHAINS * 2.0 * (sizeof(Vector) / sizeof(float));
+    } while (now_ns() < job->until_ns);
+    for (int c = 1; c < CHAINS; ++c) x[0] += x[c];
+    job->sink = x[0][0];
+    return NULL;
+}
+
+/* float32 GFLOPS of `threads` threads over about `milliseconds`. */
+double hands_peak(int threads, int milliseconds) {
+    PeakJob jobs[256];
+    pthread_t ids[256];
+    if (threads > 256) threads = 256;
+    int64_t begin = now_ns();
+    int started = 0;
+    for (; started < threads; ++started) {
+        jobs[started] = (PeakJob){begin + (int64_t)milliseconds * 1000000, 0.0, 0.0f};
+        if (pthread_create(&ids[started], NULL, peak_part, &jobs[started]) != 0) break;
+    }
+    double flops = 0.0;
+    for (int t = 0; t < started; ++t) pthread_join(ids[t], NULL), flops += jobs[t].flops;
+    return flops / (double)(now_ns() - begin);
+}

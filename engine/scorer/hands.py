@@ -1,0 +1,140 @@
+"""The judge's C library (hands.c) behind typed Python functions.
+
+Addresses are plain integers; every function releases the interpreter's lock while it works.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+DONE, TIMED_OUT, GONE, FORGED, NOT_STOPPED, BROKEN = range(6)
+_NULL = ctypes.c_void_p(None)
+
+
+class Request(ctypes.Structure):
+    """One call, as the runner reads it from its pipe; q, k, v and o are byte offsets into the arenas."""
+
+    _fields_ = (
+        ("nonce", ctypes.c_uint64),
+        ("q", ctypes.c_uint64),
+        ("k", ctypes.c_uint64),
+        ("v", ctypes.c_uint64),
+        ("o", ctypes.c_uint64),
+        ("batch", ctypes.c_int32),
+        ("heads_q", ctypes.c_int32),
+        ("heads_kv", ctypes.c_int32),
+        ("seqlen", ctypes.c_int32),
+        ("head_dim", ctypes.c_int32),
+        ("causal", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+class Reply(ctypes.Structure):
+    """What the runner answers."""
+
+    _fields_ = (("nonce", ctypes.c_uint64), ("status", ctypes.c_int32), ("reserved", ctypes.c_uint32))
+
+
+def secret(words: int = 1) -> list[int]:
+    """Fresh 64-bit numbers from the kernel's generator."""
+    raw = os.urandom(8 * words)
+    return [int.from_bytes(raw[8 * i : 8 * i + 8], "little") for i in range(words)]
+
+
+class Hands:
+    """The loaded library."""
+
+    def __init__(self, library: Path) -> None:
+        self._lib = ctypes.CDLL(str(library))
+        self._lib.hands_disturbed.restype = ctypes.c_size_t
+        self._lib.hands_changed.restype = ctypes.c_size_t
+        self._lib.hands_first_not_finite.restype = ctypes.c_int64
+        self._lib.hands_peak.restype = ctypes.c_double
+
+    def fill(self, address: int, count: int, *, threads: int, shift: int = 0, period: int = 1) -> None:
+        """`count` fresh N(0, 1) floats; with `shift` (address of `period` floats) added cyclically."""
+        seeds = (ctypes.c_uint64 * 16)(*secret(16))
+        self._lib.hands_fill(_at(address), _size(count), _at(shift), _size(period), seeds, threads)
+
+    def poison(self, address: int, words: int, pattern: int) -> None:
+        """Write one 32-bit pattern over `words` words."""
+        self._lib.hands_poison(_at(address), _size(words), ctypes.c_uint32(pattern))
+
+    def disturbed(self, address: int, words: int, pattern: int) -> int:
+        """How many of `words` words do not hold the pattern any more."""
+        return int(self._lib.hands_disturbed(_at(address), _size(words), ctypes.c_uint32(pattern)))
+
+    def first_not_finite(self, address: int, words: int) -> int | None:
+        """Index of the first float that is NaN or infinite."""
+        index = int(self._lib.hands_first_not_finite(_at(address), _size(words)))
+        return None if index < 0 else index
+
+    def peak_gflops(self, threads: int, milliseconds: int = 40) -> float:
+        """float32 GFLOPS that fused multiply-adds on registers reach now, on so many threads."""
+        return float(self._lib.hands_peak(threads, milliseconds))
+
+    def freeze(self, pid: int, timeout_s: float = 2.0) -> int:
+        """Stop a process and wait until each of its threads has stopped."""
+        return int(self._lib.hands_freeze(pid, ctypes.c_int64(int(timeout_s * 1e9))))
+
+    def thaw(self, pid: int) -> int:
+        """Let a frozen process go on."""
+        return int(self._lib.hands_thaw(pid))
+
+    def wait(self, fd: int, timeout_s: float) -> tuple[int, Reply]:
+        """One reply, or why there is none."""
+        reply = Reply()
+        outcome = self._lib.hands_wait(fd, ctypes.byref(reply), ctypes.c_int64(int(timeout_s * 1e9)))
+        return int(outcome), reply
+
+    def call(
+        self, pid: int, request_fd: int, reply_fd: int, request: Request, timeout_s: float, output: int, sample: Sample
+    ) -> tuple[int, int]:
+        """One timed call of a frozen worker. Returns (outcome, elapsed nanoseconds); it is frozen again."""
+        elapsed = ctypes.c_int64()
+        outcome = self._lib.hands_call(
+            pid,
+            request_fd,
+            reply_fd,
+            ctypes.byref(request),
+            ctypes.c_int64(int(timeout_s * 1e9)),
+            _at(output),
+            sample.where,
+            sample.early,
+            _size(sample.count),
+            ctypes.byref(elapsed),
+        )
+        return int(outcome), int(elapsed.value)
+
+    def choose(self, sample: Sample, below: int) -> None:
+        """Draw fresh random indices for a sample."""
+        self._lib.hands_choose(sample.where, _size(sample.count), ctypes.c_uint64(below), ctypes.c_uint64(*secret()))
+
+    def take(self, output: int, sample: Sample) -> None:
+        """Copy the sampled elements as they are now."""
+        self._lib.hands_take(_at(output), sample.where, sample.early, _size(sample.count))
+
+    def changed(self, output: int, sample: Sample) -> int:
+        """How many sampled elements are no longer what they were at the reply."""
+        return int(self._lib.hands_changed(_at(output), sample.where, sample.early, _size(sample.count)))
+
+
+class Sample:
+    """Room for the elements that are copied at the moment of the reply."""
+
+    def __init__(self, count: int = 4096) -> None:
+        self.count = count
+        self.where = (ctypes.c_uint32 * count)()
+        self.early = (ctypes.c_uint32 * count)()
+
+
+def _at(address: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(address) if address else _NULL
+
+
+def _size(count: int) -> ctypes.c_size_t:
+    return ctypes.c_size_t(count)

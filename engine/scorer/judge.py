@@ -1,0 +1,174 @@
+"""The judge: draws the inputs, owns the clock, checks the output, decides. It never loads candidate code.
+
+One rule: a call counts only when its own output was checked. Timed calls, warm-up calls and checked calls are the
+same calls, with inputs from the same law, so a candidate cannot tell them apart (notes: scoring, section 2).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from engine.record.errors import ConfigError, ScorerError
+from engine.scorer.arena import Arena, Placement
+from engine.scorer.failure import fail
+from engine.scorer.hands import Hands
+from engine.scorer.problem import Configuration, Problem
+from engine.scorer.worker import Runs
+
+_RANDOM = random.SystemRandom()
+NEEDLE_LOGIT = 24.0
+HOT_STD = 28.0
+SHIFT = 2.0
+LOGITS_BUDGET = 1 << 23
+SAMPLED_ROWS = 10
+
+Baseline = Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One checked call: the judge's time, and the largest row-relative L2 error among the rows it looked at."""
+
+    latency_us: float
+    error: float
+    rows: int
+
+
+class Judge:
+    """Judges the candidates of one problem on this machine's CPU."""
+
+    def __init__(self, problem: Problem, hands: Hands, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.problem, self.hands, self.threads = problem, hands, threads
+        self._module = _module(problem)
+        self.arena = Arena((*problem.configurations, *problem.holdouts), hands, threads)
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The problem's own baselines by name."""
+        found: dict[str, Baseline] = getattr(self._module, "baselines", dict)()
+        return dict(found)
+
+    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: bool = False) -> Call:
+        """Ask for one call on fresh inputs and check its output: all rows when `full`, else a sample of every head.
+
+        Raises CandidateFailed with the stage and the reason.
+        """
+        scale = shape.scale * (_RANDOM.uniform(0.5, 1.5) if shape.holdout else 1.0)
+        placement = self.arena.place(shape, scale, _shifts(shape))
+        special = self._plant(placement)
+        latency_us = worker.run(placement, timeout_s)
+        self._check_protocol(placement)
+        positions = torch.arange(shape.seqlen) if full else _sample(shape.seqlen, special)
+        error = self._check_rows(placement, positions)
+        return Call(latency_us, error, len(positions) * shape.batch * shape.heads_q)
+
+    def close(self) -> None:
+        """Release the shared memory."""
+        self.arena.close()
+
+    def _plant(self, placement: Placement) -> list[int]:
+        """Make some rows telling: hot ones (logits near 100) and needles (one far key carries the row)."""
+        shape = placement.shape
+        rows = _RANDOM.sample(range(shape.seqlen), min(4, shape.seqlen))
+        hot, needles = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        spread = placement.scale * shape.head_dim**0.5
+        if hot:
+            placement.q[:, hot] *= HOT_STD / spread
+        strength = NEEDLE_LOGIT / (placement.scale * shape.head_dim)
+        for row in needles:
+            reach = row + 1 if shape.causal else shape.seqlen
+            key = _RANDOM.randrange(max(1, reach // 2)) if shape.causal else _RANDOM.randrange(reach)
+            aligned = placement.k[:, key].repeat_interleave(shape.heads_q // shape.heads_kv, dim=1)
+            placement.q[:, row] = aligned * strength
+        return rows
+
+    def _check_protocol(self, placement: Placement) -> None:
+        name, samples = placement.shape.name, self.arena.sample.count
+        if changed := self.arena.changed_since_reply(placement):
+            reason = f"it answered before it was done: {changed} of {samples} sampled outputs changed after the reply"
+            raise fail("integrity", reason, name)
+        if written := self.arena.disturbed_guards(placement):
+            raise fail("integrity", f"it wrote {written} words outside its output", name)
+        if (index := self.arena.first_not_finite(placement)) is not None:
+            where = _place(index, placement.shape)
+            bits = placement.o.view(-1)[index].view(torch.int32).item() & 0xFFFFFFFF
+            what = "was never written" if bits == placement.poison else "is not a finite number"
+            raise fail("check", f"output element {where} {what}", name)
+
+    def _check_rows(self, placement: Placement, positions: Tensor) -> float:
+        shape = placement.shape
+        step = max(1, LOGITS_BUDGET // (shape.batch * shape.heads_q * shape.seqlen))
+        worst = 0.0
+        for chunk in positions.split(step):
+            truth = self._truth(placement, chunk)
+            got = placement.o[:, chunk].to(torch.float64)
+            error = torch.linalg.vector_norm(got - truth, dim=-1) / torch.linalg.vector_norm(truth, dim=-1)
+            largest = float(error.max())
+            worst = max(worst, largest)
+            if not largest <= self.problem.tolerance:
+                raise self._wrong(error, chunk, placement)
+        return worst
+
+    def _truth(self, placement: Placement, positions: Tensor) -> Tensor:
+        shape = placement.shape
+        truth: Tensor = self._module.reference(
+            placement.q, placement.k, placement.v, positions, causal=shape.causal, scale=placement.scale
+        )
+        expected = (shape.batch, len(positions), shape.heads_q, shape.head_dim)
+        if tuple(truth.shape) != expected or truth.dtype != torch.float64:
+            raise ScorerError(f"{self.problem.reference}: reference() must return float64 of shape {expected}")
+        return truth
+
+    def _wrong(self, error: Tensor, positions: Tensor, placement: Placement) -> Exception:
+        """The failure for wrong rows, naming the worst and how many there are."""
+        bad = ~(error <= self.problem.tolerance)
+        b, p, h = (int(i) for i in torch.unravel_index(error.argmax(), error.shape))
+        heads = int(bad.any(0).any(0).sum())
+        largest = float(error.max())
+        reason = (
+            f"wrong in {int(bad.sum())} of {bad.numel()} rows checked ({heads} of {placement.shape.heads_q} heads): "
+            f"batch {b}, position {int(positions[p])}, head {h} has relative error {largest:.2g}, "
+            f"allowed {self.problem.tolerance:g}"
+        )
+        return fail("check", reason, placement.shape.name, error=largest)
+
+
+def _module(problem: Problem) -> ModuleType:
+    """Load the problem's reference.py. Raises ConfigError when it cannot serve."""
+    spec = importlib.util.spec_from_file_location(f"avo_reference_{problem.name}", problem.reference)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{problem.reference}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{problem.reference}: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "reference", None)):
+        raise ConfigError(f"{problem.reference}: it must define reference(q, k, v, positions, *, causal, scale)")
+    return module
+
+
+def _shifts(shape: Configuration) -> Tensor:
+    """A constant added to V, in a random half of the heads: a wrong normaliser shows there, a missing key elsewhere."""
+    heads = torch.tensor([_RANDOM.choice((0.0, 0.0, SHIFT, -SHIFT)) for _ in range(shape.heads_kv)])
+    return heads.repeat_interleave(shape.head_dim).contiguous()
+
+
+def _sample(seqlen: int, special: list[int]) -> Tensor:
+    """The rows to check: first, last, the planted ones and some random ones."""
+    random_rows = (_RANDOM.randrange(seqlen) for _ in range(SAMPLED_ROWS))
+    return torch.tensor(sorted({0, seqlen - 1, *special, *random_rows}))
+
+
+def _place(index: int, shape: Configuration) -> str:
+    rest, d = divmod(index, shape.head_dim)
+    rest, h = divmod(rest, shape.heads_q)
+    b, s = divmod(rest, shape.seqlen)
+    return f"[batch {b}, position {s}, head {h}, {d}]"

@@ -1,0 +1,175 @@
+"""Paired rounds: several candidates measured against each other in fresh processes, interleaved.
+
+One rule: within a round every source runs every configuration in an order that mirrors itself (A B C, C B A), and
+the order turns from round to round, so a drift of the machine falls on all alike (notes: scoring, section 2.9).
+Every call is checked, as in an evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.scorer import baselines, intake
+from engine.scorer.build import Built, build
+from engine.scorer.evaluate import Bench, Emit, Options, start
+from engine.scorer.failure import CandidateFailed, Failure
+from engine.scorer.problem import Configuration
+from engine.scorer.timing import ROUND, quantile
+from engine.scorer.worker import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: the order of the sources, latency per source and configuration, and who failed."""
+
+    order: tuple[int, ...]
+    latency_us: tuple[tuple[float | None, ...], ...]
+    failures: tuple[Failure | None, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain JSON value."""
+        return asdict(self)
+
+
+def rounds(
+    bench: Bench, sources: Sequence[str], options: Options, emit: Emit, *, count: int, first: int
+) -> dict[str, Any]:
+    """Build every source once, then measure `count` rounds, the first of which has index `first`."""
+    built, broken = _build_all(bench, sources, options)
+    found: list[Round] = []
+    for index in range(first, first + count):
+        found.append(_round(bench, sources, built, broken, options, index))
+        emit(
+            {
+                "event": "progress",
+                "phase": "time",
+                "configuration": None,
+                "done": index - first + 1,
+                "of": count,
+                "text": "",
+            }
+        )
+        if any(found[-1].failures):
+            break
+    return {
+        "configurations": [c.name for c in options.configurations],
+        "rounds": [r.to_json() for r in found],
+        "integrity": {"tier": "none", "unsafe": options.unsafe},
+    }
+
+
+def _build_all(
+    bench: Bench, sources: Sequence[str], options: Options
+) -> tuple[list[Built | None], list[Failure | None]]:
+    built: list[Built | None] = []
+    broken: list[Failure | None] = []
+    for source in sources:
+        try:
+            built.append(None if source.startswith(baselines.PREFIX) else _build(bench, Path(source), options))
+            broken.append(None)
+        except CandidateFailed as failed:
+            built.append(None)
+            broken.append(failed.failure)
+    return built, broken
+
+
+def _build(bench: Bench, source: Path, options: Options) -> Built:
+    candidate = intake.take(source, bench.judge.problem)
+    return build(candidate, bench.judge.problem, bench.toolchain, bench.children, timeout_s=options.build_timeout_s)
+
+
+def _round(
+    bench: Bench,
+    sources: Sequence[str],
+    built: Sequence[Built | None],
+    broken: Sequence[Failure | None],
+    options: Options,
+    index: int,
+) -> Round:
+    begin, failures = time.monotonic(), list(broken)
+    order = _order(len(sources), index)
+    workers: dict[int, Runs] = {}
+    latencies: list[list[float | None]] = [[] for _ in sources]
+    try:
+        for at in order:
+            _guarded(failures, at, lambda at=at: workers.update({at: _worker(bench, sources[at], built[at])}))
+        for shape in options.configurations:
+            times = _block(bench, workers, order, shape, options, failures)
+            for at in range(len(sources)):
+                latencies[at].append(quantile(times[at]) if times.get(at) and failures[at] is None else None)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return Round(order, tuple(tuple(row) for row in latencies), tuple(failures), time.monotonic() - begin)
+
+
+def _order(sources: int, index: int) -> tuple[int, ...]:
+    """0 1 2 in even rounds, 2 1 0 in odd ones, turned by one every two rounds."""
+    turned = [(i + index // 2) % sources for i in range(sources)]
+    return tuple(turned if index % 2 == 0 else reversed(turned))
+
+
+def _worker(bench: Bench, source: str, built: Built | None) -> Runs:
+    if source.startswith(baselines.PREFIX):
+        return baselines.LocalWorker(bench.judge, source.removeprefix(baselines.PREFIX))
+    assert built is not None
+    return start(bench, built)
+
+
+def _block(
+    bench: Bench,
+    workers: dict[int, Runs],
+    order: Sequence[int],
+    shape: Configuration,
+    options: Options,
+    failures: list[Failure | None],
+) -> dict[int, list[float]]:
+    """One configuration: each source once to warm up, then there and back."""
+    times: dict[int, list[float]] = {}
+    left: dict[int, int] = {}
+    for at in order:
+        first = _call(bench, workers, at, shape, options, failures)
+        if first is not None:
+            more = ROUND.more_calls(first)
+            times[at], left[at] = ([first], 0) if more == 0 else ([], more)
+    for half in (order, tuple(reversed(order))):
+        for at in half:
+            share = (left.get(at, 0) + 1) // 2
+            for _ in range(share):
+                latency = _call(bench, workers, at, shape, options, failures)
+                if latency is not None:
+                    times[at].append(latency)
+    return times
+
+
+def _call(
+    bench: Bench,
+    workers: dict[int, Runs],
+    at: int,
+    shape: Configuration,
+    options: Options,
+    failures: list[Failure | None],
+) -> float | None:
+    result: list[float] = []
+
+    def ask() -> None:
+        bench.children.check()
+        result.append(bench.judge.call(workers[at], shape, timeout_s=options.call_timeout_s).latency_us)
+
+    if failures[at] is None:
+        _guarded(failures, at, ask)
+    return result[0] if result else None
+
+
+def _guarded(failures: list[Failure | None], at: int, action: Any) -> None:
+    if failures[at] is not None:
+        return
+    try:
+        action()
+    except CandidateFailed as failed:
+        failures[at] = failed.failure

@@ -1,0 +1,222 @@
+"""The scorer's process: requests in, progress and results out, as JSON.
+
+One rule: a request ends with exactly one `result` or one `error` line, whatever happens. A cancel, a closed input and
+SIGTERM kill every child at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from engine.record.errors import AvoError, ScorerError, UsageError
+from engine.scorer import evaluate, machine, problem
+from engine.scorer import toolchain as tools
+from engine.scorer.children import Children
+from engine.scorer.evaluate import Bench, Options
+from engine.scorer.failure import Cancelled
+from engine.scorer.problem import Problem, Suite
+
+OPERATIONS = ("score", "rounds", "profile", "baseline", "probe")
+
+
+class Server:
+    """Answers requests one at a time; keeps torch, the toolchain and one judge per problem."""
+
+    def __init__(self) -> None:
+        self.children = Children()
+        self._benches: dict[tuple[str, str, int], Bench] = {}
+
+    def answer(self, request: Mapping[str, Any], emit: evaluate.Emit) -> dict[str, Any]:
+        """The result of one request. Raises AvoError for ours to report, Cancelled after a cancel."""
+        operation = request.get("op", "score")
+        if operation not in OPERATIONS:
+            raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
+        if operation == "probe":
+            return self._probe(request)
+        bench = self._bench(request)
+        options = _options(bench.judge.problem, request)
+        if operation == "score":
+            source = Path(_needed(request, "source"))
+            with_baselines = bool(request.get("baselines", False))
+            return evaluate.score(bench, source, options, emit, with_baselines=with_baselines).to_json()
+        if operation == "rounds":
+            from engine.scorer.rounds import rounds
+
+            sources = [str(s) for s in _needed(request, "sources")]
+            count, first = int(request.get("rounds", 2)), int(request.get("first", 0))
+            return rounds(bench, sources, options, emit, count=count, first=first)
+        if operation == "baseline":
+            from engine.scorer.baselines import names
+
+            chosen = names(bench.judge, request.get("names"))
+            return {n: evaluate.baseline_score(bench, n, options, emit).to_json() for n in chosen}
+        from engine.scorer.profile import profile
+
+        return profile(bench, Path(_needed(request, "source")), options, emit)
+
+    def _bench(self, request: Mapping[str, Any]) -> Bench:
+        chosen = problem.load(_needed(request, "problem"))
+        threads = int(request.get("threads") or machine.threads())
+        stamp = (chosen.folder / "problem.toml").read_text("utf-8") + chosen.reference.read_text("utf-8")
+        key = (str(chosen.folder), stamp, threads)
+        if key not in self._benches:
+            self._benches[key] = _open(chosen, threads, self.children)
+        return self._benches[key]
+
+    def _probe(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        toolchain = tools.find()
+        count = int(request.get("threads") or machine.threads())
+        return {
+            "device": machine.device(count),
+            "threads": count,
+            "compiler": toolchain.version,
+            "cache": str(toolchain.cache),
+            "sandbox": {"tier": "none", "probes": []},
+        }
+
+
+def _open(chosen: Problem, threads: int, children: Children) -> Bench:
+    if chosen.device != "cpu":
+        raise ScorerError(
+            f"{chosen.name}: language {chosen.language!r} needs a device that this scorer does not serve yet"
+        )
+    from engine.scorer.hands import Hands
+
+    toolchain = tools.find()
+    with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
+        warnings.simplefilter("ignore")
+        from engine.scorer.judge import Judge
+    hands = Hands(tools.hands(toolchain))
+    return Bench(toolchain, tools.runner(toolchain), hands, children, Judge(chosen, hands, threads))
+
+
+def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:
+    suite = request.get("suite", "full")
+    if suite not in ("quick", "full"):
+        raise UsageError(f"suite = {suite!r} is not quick or full")
+    return evaluate.options(
+        chosen,
+        cast(Suite, suite),
+        request.get("configurations"),
+        build_timeout_s=float(request.get("build_timeout_s") or 120.0),
+        call_timeout_s=float(request.get("call_timeout_s") or 60.0),
+        unsafe=bool(request.get("unsafe_no_sandbox", False)),
+    )
+
+
+def _needed(request: Mapping[str, Any], key: str) -> Any:
+    if not request.get(key):
+        raise UsageError(f"the request has no {key!r}")
+    return request[key]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`--serve` or one shot; see the module."""
+    if unknown := [a for a in arguments if a != "--serve"]:
+        print(f"engine.scorer: unknown argument {unknown[0]!r}; it takes --serve or nothing", file=sys.stderr)
+        return 2
+    out = _private_stdout()
+    server = Server()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: _leave(server))
+    if "--serve" in arguments:
+        return _serve(server, out)
+    return _one_shot(server, out)
+
+
+def _one_shot(server: Server, out: int) -> int:
+    try:
+        request = json.load(sys.stdin)
+        if not isinstance(request, dict):
+            raise UsageError("the request is not a JSON object")
+        result = server.answer(request, lambda _: None)
+    except json.JSONDecodeError as error:
+        print(f"engine.scorer: the request is not JSON: {error}", file=sys.stderr)
+        return 2
+    except AvoError as error:
+        print(f"engine.scorer: {error}", file=sys.stderr)
+        return error.exit_code
+    _write(out, result)
+    return 0 if result.get("correct", True) else 1
+
+
+def _serve(server: Server, out: int) -> int:
+    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    withdrawn: set[str] = set()
+    current: list[str] = []
+    threading.Thread(target=_read, args=(server, inbox, withdrawn, current), daemon=True).start()
+    while (request := inbox.get()) is not None:
+        name = str(request.get("id", ""))
+        if name in withdrawn:
+            _write(out, {"id": name, "event": "error", "error": "cancelled"})
+            continue
+        server.children.reset()
+        current[:] = [name]
+        _write(out, _answered(server, request, name, out))
+        current.clear()
+    return 0
+
+
+def _answered(server: Server, request: dict[str, Any], name: str, out: int) -> dict[str, Any]:
+    try:
+        result = server.answer(request, lambda event: _write(out, {"id": name, **event}))
+        return {"id": name, "event": "result", "result": result}
+    except Cancelled:
+        return {"id": name, "event": "error", "error": "cancelled"}
+    except AvoError as error:
+        return {"id": name, "event": "error", "error": str(error)}
+    except Exception as error:  # our failure must reach the engine as one line, and not end the server
+        import traceback
+
+        traceback.print_exc()
+        return {"id": name, "event": "error", "error": f"the scorer failed: {type(error).__name__}: {error}"}
+
+
+def _read(server: Server, inbox: queue.Queue[dict[str, Any] | None], withdrawn: set[str], current: list[str]) -> None:
+    """Pass requests on; act on a cancel at once."""
+    for line in sys.stdin:
+        if not line.strip():
+            continue
+        try:
+            request = json.loads(line)
+        except json.JSONDecodeError:
+            request = {"id": "", "op": "not JSON"}
+        if not isinstance(request, dict):
+            request = {"id": "", "op": "not an object"}
+        if request.get("op") == "cancel":
+            withdrawn.add(str(request.get("id", "")))
+            if str(request.get("id", "")) in current:
+                server.children.cancel()
+        else:
+            inbox.put(request)
+    server.children.cancel()
+    inbox.put(None)
+
+
+def _leave(server: Server) -> None:
+    server.children.kill_all()
+    os._exit(143)
+
+
+def _private_stdout() -> int:
+    """Keep standard output for JSON: whatever else prints goes to standard error."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    return out
+
+
+def _write(out: int, value: Mapping[str, Any]) -> None:
+    data = (json.dumps(value, allow_nan=False) + "\n").encode()
+    with contextlib.suppress(BrokenPipeError):
+        while data:
+            data = data[os.write(out, data) :]

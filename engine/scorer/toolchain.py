@@ -1,0 +1,130 @@
+"""The compiler, the cache and the scorer's own two C programs.
+
+One rule: everything in the cache is named by the hash of all that went into it, is written under a temporary name and
+renamed, and is never written by a candidate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from engine.record.errors import ScorerError
+from engine.scorer.text import one_line
+
+_HERE = Path(__file__).resolve().parent
+COMPILERS = ("g++", "c++", "clang++")
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A C++ compiler (absolute path), what it calls itself, the machine it builds for, and the cache directory."""
+
+    compiler: str
+    version: str
+    machine: str
+    cache: Path
+
+    def key(self, *parts: bytes | str) -> str:
+        """Name of a cache entry: 32 hex digits over the compiler, the machine and `parts`."""
+        digest = hashlib.sha256()
+        for part in (self.compiler, self.version, self.machine, *parts):
+            raw = part.encode() if isinstance(part, str) else part
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+        return digest.hexdigest()[:32]
+
+
+@cache
+def find(cache_directory: Path | None = None) -> Toolchain:
+    """The system's C++ compiler. Raises ScorerError when there is none."""
+    path = next((p for name in COMPILERS if (p := shutil.which(name))), None)
+    if path is None:
+        raise ScorerError(
+            "no C++ compiler (g++, c++ or clang++) on PATH; install one, for example: apt-get install g++"
+        )
+    out = subprocess.run([path, "--version"], capture_output=True, text=True, env=environment(), timeout=30)
+    version = out.stdout.splitlines()[0] if out.stdout else "unknown"
+    return Toolchain(path, version, _machine(), _cache(cache_directory))
+
+
+def environment() -> dict[str, str]:
+    """The environment of every compiler: nothing of ours, nothing that steers it (CPATH, LD_PRELOAD, ...)."""
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}  # noqa: S108
+
+
+def own_program(toolchain: Toolchain, name: str, *, flags: tuple[str, ...]) -> Path:
+    """Build one of the scorer's own C sources (beside this file) into the cache, once. Returns the file built."""
+    source = (_HERE / name).read_bytes()
+    target = toolchain.cache / f"{Path(name).stem}-{toolchain.key(source, *flags)}"
+    if target.exists():
+        return target
+    with temporary(toolchain.cache) as folder:
+        argv = [toolchain.compiler, "-x", "c", *flags, str(_HERE / name), "-o", str(folder / "out"), "-ldl", "-pthread"]
+        done = subprocess.run(argv, capture_output=True, text=True, env=environment(), timeout=120)
+        if done.returncode != 0:
+            raise ScorerError(f"{name} does not build with {toolchain.compiler}: {one_line(done.stderr)}")
+        (folder / "out").chmod(0o755)
+        (folder / "out").rename(target)
+    return target
+
+
+def runner(toolchain: Toolchain) -> Path:
+    """The worker program."""
+    return own_program(toolchain, "runner.c", flags=("-O2", "-Wall"))
+
+
+def hands(toolchain: Toolchain) -> Path:
+    """The judge's library."""
+    return own_program(
+        toolchain, "hands.c", flags=("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-shared")
+    )
+
+
+class temporary(contextlib.AbstractContextManager[Path]):
+    """A private folder inside the cache, on the same filesystem, so that a rename publishes what was built there."""
+
+    def __init__(self, cache_directory: Path) -> None:
+        self._path = Path(tempfile.mkdtemp(prefix="tmp-", dir=cache_directory))
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _cache(chosen: Path | None) -> Path:
+    path = chosen or default_cache()
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with temporary(path):
+            return path
+    except OSError as error:
+        raise ScorerError(f"{path}: {error.strerror}; the build cache must be writable (AVO_CACHE moves it)") from error
+
+
+def default_cache() -> Path:
+    """Where builds are kept. Root's cache lies where an unprivileged worker can reach it, unlike root's home."""
+    if chosen := os.environ.get("AVO_CACHE"):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/cache/avo")
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "avo"
+
+
+def _machine() -> str:
+    """What -march=native depends on: the processor's model and feature flags."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return os.uname().machine
+    lines = [ln for ln in text.splitlines() if ln.startswith(("model name", "flags", "Features", "CPU part"))]
+    return hashlib.sha256("\n".join(sorted(set(lines))).encode()).hexdigest()

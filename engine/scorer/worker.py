@@ -1,0 +1,133 @@
+"""One worker process: a candidate loaded by runner.c, frozen except while it answers a call.
+
+One rule: nothing that a worker says is believed except that it answered; its crash, its silence and a second answer
+are the candidate's failures.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+from typing import Protocol
+
+from engine.record.errors import ScorerError
+from engine.scorer.arena import Arena, Placement
+from engine.scorer.children import Children
+from engine.scorer.failure import CandidateFailed, fail
+from engine.scorer.hands import BROKEN, DONE, FORGED, GONE, NOT_STOPPED, TIMED_OUT, Hands
+from engine.scorer.text import clean, one_line
+
+OUTPUT_LIMIT = 64 << 10
+START_TIMEOUT_S = 20.0
+
+
+class Runs(Protocol):
+    """Whoever answers calls: a candidate's worker, or a baseline in the judge."""
+
+    def run(self, placement: Placement, timeout_s: float) -> float:
+        """Answer one call into `placement.o`; returns the judge's own time in microseconds."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Worker:
+    """A live candidate. Raises CandidateFailed when it cannot be loaded."""
+
+    def __init__(
+        self, runner: Path, library: Path, arena: Arena, hands: Hands, children: Children, *, threads: int
+    ) -> None:
+        self._arena, self._hands, self._children = arena, hands, children
+        request_read, self._request = os.pipe()
+        self._reply, reply_write = os.pipe()
+        self._output = _capped_file()
+        fds = (request_read, reply_write, arena.input_fd, arena.output_fd)
+        try:
+            argv = [str(runner), str(library), *(f"{fd:03d}" for fd in fds)]
+            self._process = children.start(argv, env=_environment(threads), pass_fds=fds, output=self._output)
+        finally:
+            os.close(request_read)
+            os.close(reply_write)
+        try:
+            self._loaded()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, placement: Placement, timeout_s: float) -> float:
+        """One timed call. Raises CandidateFailed for a crash, a timeout or a broken protocol."""
+        address = self._arena.output_address(placement)
+        outcome, elapsed_ns = self._hands.call(
+            self._process.pid, self._request, self._reply, placement.request, timeout_s, address, self._arena.sample
+        )
+        if outcome != DONE:
+            raise self._failure(outcome, placement.shape.name, timeout_s)
+        return elapsed_ns / 1e3
+
+    def close(self) -> None:
+        """Kill the worker and everything it started."""
+        if self._request < 0:
+            return
+        self._children.end(self._process)
+        for fd in (self._request, self._reply, self._output):
+            os.close(fd)
+        self._request = -1
+
+    def said(self) -> str:
+        """What the candidate printed, cleaned and capped."""
+        return clean(os.pread(self._output, OUTPUT_LIMIT, 0))
+
+    def _loaded(self) -> None:
+        outcome, reply = self._hands.wait(self._reply, START_TIMEOUT_S)
+        if outcome == TIMED_OUT:
+            raise fail("timeout", f"loading the candidate took longer than {START_TIMEOUT_S:g} s")
+        if outcome == GONE:
+            raise fail("crash", f"the candidate {self._how_it_ended()} while it was loaded", log=self.said())
+        if outcome != DONE or reply.nonce != 0 or reply.status not in (0, 1, 2, 3):
+            raise fail("integrity", "the worker said something other than 'ready' when it was loaded")
+        if reply.status == 1:
+            raise ScorerError("the worker could not map its shared memory; free some memory")
+        if reply.status == 2:
+            raise fail("build", f"the library does not load: {one_line(self.said())}", log=self.said())
+        if reply.status == 3:
+            raise fail("build", 'the library exports no attention_forward; declare it extern "C" as avo_abi.h says')
+        if self._hands.freeze(self._process.pid) != DONE:
+            raise fail("crash", f"the candidate {self._how_it_ended()} after it was loaded", log=self.said())
+
+    def _failure(self, outcome: int, configuration: str, timeout_s: float) -> CandidateFailed:
+        self._children.check()
+        if outcome == TIMED_OUT:
+            return fail("timeout", f"one call took longer than {timeout_s:g} s and was stopped", configuration)
+        if outcome == GONE:
+            return fail("crash", f"the candidate {self._how_it_ended()}", configuration, log=self.said())
+        if outcome == FORGED:
+            return fail("integrity", "the worker sent a reply that was not asked for", configuration)
+        if outcome == NOT_STOPPED:
+            return fail("integrity", "threads of the candidate could not be stopped after its reply", configuration)
+        assert outcome == BROKEN
+        raise ScorerError("the pipe to the worker broke; run it again")
+
+    def _how_it_ended(self) -> str:
+        code = self._children.end(self._process)
+        if code >= 0:
+            return f"ended by itself with status {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hints = {
+            "SIGSEGV": " (a bad address, or a write to q, k or v, which are read-only)",
+            "SIGSYS": " (a forbidden system call)",
+        }
+        return f"was killed by {name}{hints.get(name, '')}"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OMP_NUM_THREADS": str(threads)}
+
+
+def _capped_file() -> int:
+    """A file in memory that cannot grow: a candidate may print a gigabyte, and 64 KiB of it are kept."""
+    fd = os.memfd_create("avo-said", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, OUTPUT_LIMIT)
+    fcntl.fcntl(fd, 1033, 2 | 4 | 1)
+    return fd
