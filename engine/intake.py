@@ -36,6 +36,11 @@ def is_source(name: str) -> bool:
     return not name.startswith(".") and (name in NAMES or Path(name).suffix in SUFFIXES)
 
 
+def holds_sources(workspace: Path) -> bool:
+    """Whether anything that could be a source lies there."""
+    return workspace.is_dir() and any(is_source(p.name) for p in workspace.iterdir())
+
+
 def read_sources(workspace: Path) -> dict[str, bytes]:
     """The candidate's files at the top of a folder. Links and special files are refused, not followed."""
     try:

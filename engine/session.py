@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from engine.record import events as ev
 from engine.record.config import RunConfig
-from engine.record.errors import ScorerError
+from engine.record.errors import ConfigError, Refused, RunNotFound, ScorerError, UsageError
 from engine.record.journal import Journal
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
@@ -222,6 +222,8 @@ class Session:
         except ScorerError as error:
             self.faults += 1
             return ToolResult(False, f"the scorer failed (not the candidate): {error}", {"infrastructure": True})
+        except (Refused, UsageError, ConfigError, RunNotFound) as error:
+            return ToolResult(False, str(error))
         if tool in {"evaluate", "submit", "profile"}:
             self.faults = 0
         return result
@@ -332,6 +334,10 @@ class Session:
             raise
         finally:
             self._open.discard(task)
+
+    def flush(self) -> None:
+        """Show what was held back of the live texts."""
+        self._live.flush()
 
     # --- what the engine does with it ----------------------------------------------------
 

@@ -1,0 +1,384 @@
+"""The search: the variation loop of one run, and the one writer of its journal and lineage.
+
+Between two turns of the operator lies a boundary: there, and only there, the run is steered, paused,
+limited and supervised. Sources: paper, section 3 (the loop); DESIGN, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine import budget, intake, operators, resume, tools
+from engine.budget import Stopwatch
+from engine.host import Host, kill_orphan
+from engine.inbox import Inbox
+from engine.lineage import Lineage
+from engine.record import events as ev
+from engine.record import liveness
+from engine.record.config import RunConfig
+from engine.record.errors import AvoError, ConfigError, JournalError, LineageError, OperatorError, Refused, ScorerError
+from engine.record.journal import Journal
+from engine.record.reader import Reader
+from engine.record.run import RunFolder
+from engine.scorer import problem as problems
+from engine.session import Exhausted, Interrupted, Session
+from engine.steering import Steering
+from engine.supervisor import Supervisor
+from engine.trials import RunTrials
+
+PULSE_S = 0.25
+BEAT_S = 1.0
+FAULTS = 3
+SUBMIT_GRACE_S = 60.0
+
+
+class Finished(Exception):
+    """The run ends here; the message is the reason."""
+
+
+class Search:
+    """One run, from its start or where the last engine left it, to its end."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        self.folder, self.config = folder, config
+        self.paused = False
+        self.stop_reason = ""
+        self.problem = problems.load(config.problem_path)
+        self.journal = open_journal(folder)
+        self.reader = Reader(folder.journal)
+        self.limits = budget.current(config.limits, self.reader.meta("limits"))
+        self.watch = Stopwatch(float(self.reader.meta("elapsed_s") or 0.0))
+        self.lineage = open_lineage(folder, self.reader)
+        self.host = Host(config.scorer, self.problem.folder, folder.artifacts)
+        self.inbox = Inbox(self.journal, self.reader)
+        self.session = self._session()
+        self.trials = RunTrials(self.session, self.host, self.lineage, self.reader)
+        self.session.trials = self.trials
+        self.steering = Steering(self.journal, self.reader, self.lineage, self.inbox, self)
+        self.supervisor: Supervisor | None = None
+        self._me = liveness.identity()
+        self._faults = 0
+        self._warned: set[str] = set()
+        self._over_since: float | None = None
+
+    # --- its life ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until a limit, a stop, or nothing is left to try. Raises AvoError when it cannot go on."""
+        try:
+            self._begin()
+            async with asyncio.TaskGroup() as group:
+                pulse = group.create_task(self._pulse())
+                try:
+                    reason = await self._work()
+                finally:
+                    pulse.cancel()
+            await self._finish("finished", reason)
+        except BaseExceptionGroup as group_error:
+            await self._fail(error := _first(group_error))
+            raise error from None
+        except BaseException as error:
+            await self._fail(error)
+            raise
+        finally:
+            self._close()
+
+    def signalled(self, name: str) -> None:
+        """A signal asks to end: the first at the next boundary, the second now."""
+        if self.stop_reason:
+            self.interrupt(name)
+        self.stop_reason = self.stop_reason or f"stopped by {name}"
+
+    @property
+    def state(self) -> ev.RunState:
+        """What the heartbeat says."""
+        if self.stop_reason:
+            return "stopping"
+        return "paused" if self.paused else "running"
+
+    def _session(self) -> Session:
+        from engine import knowledge
+
+        return Session(
+            self.folder,
+            self.config,
+            self.problem,
+            self.journal,
+            reader=self.reader,
+            lineage=self.lineage,
+            inbox=self.inbox,
+            tools=tools.registry(),
+            knowledge=knowledge.open_for(self.folder),
+        )
+
+    def _begin(self) -> None:
+        """Take over from whoever had the run before, and say so."""
+        again = bool(self.reader.events(kinds=("run_started",), limit=1))
+        notes = ["an orphaned scorer was ended"] if kill_orphan(self.folder.artifacts) else []
+        self._beat()
+        found = resume.reconcile(self.journal, self.reader, self.lineage, self.folder.artifacts / "candidates")
+        self.trials.refresh()
+        self.paused = found.paused
+        me, config = self._me, self.config
+        model = config.model.name if config.operator == "agent" else ""
+        note = "; ".join([*found.notes, *notes]) or ("everything was in order" if again else "")
+        facts: list[ev.Event] = [
+            ev.RunStarted(config.problem, config.operator, me.pid, me.host, model, again, note),
+            ev.StateChanged(self.state, "it was paused when its engine ended" if found.paused else ""),
+        ]
+        self.journal.append(*facts)
+        self.session.begin_turn(resume.last_turn(self.reader))
+
+    async def _work(self) -> str:
+        try:
+            await self._found()
+            operator = operators.create(self.config.operator, self.session)
+            reviewer = getattr(operator, "review", None)
+            self.supervisor = Supervisor(self.journal, self.reader, self.inbox, self.config.supervisor, reviewer)
+            while True:
+                await self.boundary()
+                self.session.begin_turn(self.session.turn + 1)
+                await self._turn(operator)
+        except Finished as end:
+            return str(end)
+        except Exhausted as end:
+            return f"nothing left to try: {end}"
+
+    async def _found(self) -> None:
+        """Version 0 and the baselines, when the run has none yet."""
+        while self.reader.head() is None:
+            await self._between()
+            try:
+                await self.session.guard(self._plant())
+            except Interrupted:
+                self.session.begin_turn(self.session.turn)
+        if not intake.holds_sources(self.folder.workspace):
+            self.trials.restore(self.incumbent())
+        while not self.reader.baselines():
+            await self._between()
+            try:
+                await self.session.guard(self._measure_baselines())
+            except Interrupted:
+                self.session.begin_turn(self.session.turn)
+            except ScorerError as error:
+                self.journal.append(ev.Warned(f"the baselines could not be measured: {error}"))
+                return
+
+    async def _plant(self) -> None:
+        files, message = seed_files(self.config, self.problem.seed)
+        planted = await self.trials.seed(files, message)
+        if not isinstance(planted, ev.VersionCommitted):
+            raise Refused(
+                f"the seed of {self.problem.name} is not correct ({planted.stage}: {planted.reason}); mend it first"
+            )
+        self.trials.restore(0)
+
+    async def _measure_baselines(self) -> None:
+        self.session.doing("measuring the baselines")
+        scores = await self.host.baseline(on_event=self.trials.on_event)
+        self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
+
+    async def _turn(self, operator: operators.Operator) -> None:
+        """One turn. What goes wrong in an operator calls the person after three times, and ends nothing."""
+        try:
+            await self.session.guard(operator.turn(self.session))
+            self._faults = 0
+        except Interrupted:
+            self.session.doing("interrupted")
+        except (Exhausted, JournalError, LineageError):
+            raise
+        except OperatorError as error:
+            self._faults = FAULTS
+            self.journal.append(ev.Warned(f"the operator cannot work: {error}"))
+        except (AvoError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+            traceback.print_exc()
+            self._faults += 1
+            self.journal.append(ev.Warned(f"the operator failed in turn {self.session.turn}: {_line(error)}"))
+
+    # --- the boundary --------------------------------------------------------------------
+
+    async def boundary(self) -> None:
+        """Commands, pause, stop, faults, limits and the supervisor, in this order. Returns when a turn may begin."""
+        assert self.supervisor is not None
+        while True:
+            await self._between()
+            self._check_faults()
+            if not self.paused and (step := await self.supervisor.look(self.watch.elapsed_s)):
+                self.paused = step.level == "pause"
+                if step.level == "restore":
+                    self.trials.restore(self.incumbent())
+            if not self.paused:
+                return
+
+    async def _between(self) -> None:
+        """Commands, pause, stop and limits."""
+        self.steering.boundary()
+        if self.paused and not self.stop_reason:
+            await self._hold()
+        if self.stop_reason:
+            raise Finished(self.stop_reason)
+        self._check_limits()
+        self.watch.go()
+
+    async def _hold(self) -> None:
+        """Stay paused with the machine free, until a person says otherwise."""
+        self.watch.hold()
+        self.session.doing("paused")
+        await self._free()
+        while self.paused and not self.stop_reason:
+            await asyncio.sleep(PULSE_S)
+            self.steering.boundary()
+        self.session.faults = self._faults = 0
+
+    def _check_limits(self) -> None:
+        used = budget.usage(self.reader, self.watch.elapsed_s)
+        if reason := budget.reached(self.limits, used):
+            raise Finished(reason)
+        for key, text in budget.warnings(self.limits, used).items():
+            if key not in self._warned:
+                self._warned.add(key)
+                self.journal.append(ev.Warned(text))
+
+    def _check_faults(self) -> None:
+        """Pause and call the person when the scorer or the operator keeps failing."""
+        if self.session.faults < FAULTS and self._faults < FAULTS:
+            return
+        what = "scorer" if self.session.faults >= FAULTS else "operator"
+        alerts = self.reader.alerts()
+        number = alerts[0].alert + 1 if alerts else 1
+        last = self.reader.tail(1, kinds=("tool_finished",) if what == "scorer" else ("warning",))
+        evidence = last[-1].title if last else ""
+        self.journal.append(
+            ev.AlertRaised(number, "critical", what, f"the {what} failed {FAULTS} times in a row", evidence),
+            ev.StateChanged("paused", f"the {what} keeps failing"),
+        )
+        self.paused = True
+
+    # --- what steering asks --------------------------------------------------------------
+
+    def interrupt(self, reason: str) -> None:
+        """Stop what runs now."""
+        self.session.interrupt(reason)
+
+    def moved(self, version: int) -> None:
+        """The head was moved: the workspace follows, and a new variation step begins."""
+        self.trials.restore(version)
+        self.trials.next_step(version)
+
+    def incumbent(self) -> int:
+        """The head's number."""
+        head = self.reader.head()
+        assert head is not None, "the seed is committed before anything else"
+        return head
+
+    # --- signs of life -------------------------------------------------------------------
+
+    async def _pulse(self) -> None:
+        """Every quarter of a second: commands and the clock. Every second: a heartbeat."""
+        beats = 0
+        while True:
+            self.steering.poll()
+            self._watch_time()
+            if beats % round(BEAT_S / PULSE_S) == 0:
+                self._beat()
+                self.session.flush()
+            beats += 1
+            await asyncio.sleep(PULSE_S)
+
+    def _watch_time(self) -> None:
+        """At the time limit, or at a stop past it, end the turn; a submission gets a minute to come to its verdict."""
+        if self.paused or budget.minutes_left(self.limits, self.watch.elapsed_s) > 0:
+            self._over_since = None
+            return
+        now = self.watch.elapsed_s
+        self._over_since = now if self._over_since is None else self._over_since
+        if not self.trials.submitting or now - self._over_since > SUBMIT_GRACE_S:
+            self.interrupt("the time limit is reached")
+
+    def _beat(self) -> None:
+        me, doing = self._me, self.session.activity
+        self.journal.beat(
+            pid=me.pid,
+            started=me.started,
+            boot=me.boot,
+            host=me.host,
+            state=self.state,
+            activity=doing,
+            elapsed_s=self.watch.elapsed_s,
+        )
+
+    async def _finish(self, state: ev.RunState, reason: str) -> None:
+        self.watch.hold()
+        await self._free()
+        self.session.doing("")
+        self._beat()
+        self.journal.append(ev.StateChanged(state, reason))
+
+    async def _fail(self, error: BaseException) -> None:
+        """Say why the engine ends, when that can still be written."""
+        await self._free()
+        try:
+            self.journal.append(ev.StateChanged("crashed", _line(error)))
+        except JournalError as full:
+            print(f"avo engine: {full}", flush=True)
+
+    async def _free(self) -> None:
+        """End the scorer and every background job: the machine is the person's again."""
+        await tools.stop_jobs(self.session.tools)
+        await self.host.close()
+
+    def _close(self) -> None:
+        self.reader.close()
+        self.journal.close()
+
+
+def open_journal(folder: RunFolder) -> Journal:
+    """The run's journal; a new one appears whole or not at all."""
+    if folder.journal.exists():
+        return Journal.open(folder.journal)
+    fresh = folder.path / f"journal.new-{os.getpid()}"
+    Journal.create(fresh, folder.name).close()
+    fresh.rename(folder.journal)
+    return Journal.open(folder.journal)
+
+
+def open_lineage(folder: RunFolder, reader: Reader) -> Lineage:
+    """The run's lineage; a new one only for a run that has no version yet."""
+    if (folder.lineage / "HEAD").is_file():
+        return Lineage(folder.lineage)
+    if reader.versions():
+        raise LineageError(f"{folder.lineage} is missing; restore it from a backup, then resume")
+    return Lineage.create(folder.lineage)
+
+
+def seed_files(config: RunConfig, seed: Path) -> tuple[Mapping[str, bytes], str]:
+    """Version 0's files and where they came from: the configuration's seed, a version of another run, the problem's."""
+    if "@v" in config.from_version:
+        run, _, version = config.from_version.rpartition("@v")
+        if not version.isdigit():
+            raise ConfigError(f"from_version = {config.from_version!r} is not PATH@vN")
+        files = Lineage(RunFolder(Path(run)).lineage).files(int(version))
+        return files, f"seed from {config.from_version}"
+    source = Path(config.seed) if config.seed else seed
+    if source.is_file():
+        return {source.name: source.read_bytes()}, f"seed from {source}"
+    return intake.read_sources(source), f"seed from {source}"
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    if isinstance(error, AvoError) and text:
+        return text[0]
+    return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")

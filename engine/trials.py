@@ -1,0 +1,377 @@
+"""Trials: evaluate informs, submit decides. The only way from the workspace into the lineage.
+
+Order of writes on a commit: the attempt, the gate's verdict, the git commit, then the version in one
+journal transaction. Killed anywhere between, the next engine completes or drops it (engine/resume.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engine import gate, intake
+from engine.host import Host
+from engine.intake import Candidate
+from engine.lineage import Lineage
+from engine.record import events as ev
+from engine.record.errors import ConfigError, Refused
+from engine.record.reader import Reader, Version
+from engine.record.scores import Score
+from engine.session import Evaluation, Profile, Session, Submission
+
+# From this ratio of recorded scores on, the paired rounds measure the quick suite only: the answer is plain.
+PLAIN_RATIO = 2.5
+SEED_DIRECTION = "seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """What a candidate is measured against: the incumbent and, when another, the last proven-better version."""
+
+    incumbent: Version
+    anchor: Version | None
+
+
+class RunTrials:
+    """Scores, judges, commits and restores for one run. One request at a time."""
+
+    def __init__(self, session: Session, host: Host, lineage: Lineage, reader: Reader) -> None:
+        self._session, self._host, self._lineage, self._reader = session, host, lineage, reader
+        self._artifacts = session.folder.artifacts
+        self._candidates = self._artifacts / "candidates"
+        self._busy = asyncio.Lock()
+        self._judged: dict[tuple[str, int], Submission] = {}
+        self.submitting = False
+        self.step = last_step(reader)
+
+    def refresh(self) -> None:
+        """Look again at where the journal stands, after it was reconciled."""
+        self.step = last_step(self._reader)
+
+    def next_step(self, parent: int) -> None:
+        """Begin a variation step from a version that no commit just made."""
+        self.step += 1
+        self._session.record(ev.StepStarted(self.step, parent))
+
+    # --- evaluate ------------------------------------------------------------------------
+
+    async def evaluate(self, suite: str, configurations: Sequence[str] | None, hypothesis: str) -> Evaluation:
+        """Score the workspace as one attempt."""
+        if suite not in {"quick", "full"}:
+            raise Refused(f"no suite {suite!r}; there are: quick, full")
+        names = self._names(configurations)
+        async with self._busy:
+            return await self._evaluate(self._take(), suite, names, hypothesis)
+
+    async def _evaluate(
+        self, candidate: Candidate, suite: str, names: Sequence[str] | None, hypothesis: str
+    ) -> Evaluation:
+        earlier = tuple(a.attempt for a in self._reader.attempts_of(candidate.source_hash))
+        score = await self._host.score(candidate.folder, suite=suite, configurations=names, on_event=self.on_event)
+        return self._record(candidate, score, hypothesis, earlier)
+
+    def _record(self, candidate: Candidate, score: Score, hypothesis: str, earlier: tuple[int, ...]) -> Evaluation:
+        session, parent = self._session, self._reader.head()
+        number = next_attempt(self._reader)
+        diff = self._lineage.diff_files(parent, candidate.files)
+        log = self._keep_log(number, score)
+        score = replace(score, log=log, source_hash=candidate.source_hash)
+        session.record(
+            ev.AttemptScored(
+                number,
+                self.step,
+                parent,
+                session.pursuit.id,
+                session.pursuit.name or _first_line(hypothesis) or "an attempt",
+                candidate.source_hash,
+                score,
+                diff,
+                log,
+                hypothesis,
+            )
+        )
+        return Evaluation(number, score, diff, log, earlier)
+
+    # --- submit --------------------------------------------------------------------------
+
+    async def submit(self, message: str, hypothesis: str) -> Submission:
+        """Judge the workspace against the incumbent, and commit it when it matches or improves."""
+        async with self._busy:
+            self.submitting = True
+            try:
+                return await self._submit(self._take(), message, hypothesis)
+            finally:
+                self.submitting = False
+
+    async def _submit(self, candidate: Candidate, message: str, hypothesis: str) -> Submission:
+        rivals = self._rivals()
+        incumbent = rivals.incumbent
+        if candidate.source_hash == intake.hash_of(self._lineage.files(incumbent.version)):
+            raise Refused(f"the workspace is exactly v{incumbent.version}; change something before you submit")
+        if known := self._judged.get((candidate.source_hash, incumbent.version)):
+            return replace(known, reason=f"judged before as a{known.attempt}: {known.reason}")
+        attempt, score = await self._scored(candidate, hypothesis or message)
+        start = time.monotonic()
+        verdict = await self._judge(candidate, score, rivals, attempt) if score.correct else _incorrect(score)
+        self._decide(attempt, verdict, time.monotonic() - start)
+        if verdict.commits:
+            return self._commit(candidate, attempt, incumbent, score=score, verdict=verdict, message=message)
+        submission = Submission(attempt, **_figures(verdict))
+        self._judged[candidate.source_hash, incumbent.version] = submission
+        return submission
+
+    async def _scored(self, candidate: Candidate, hypothesis: str) -> tuple[int, Score]:
+        """The attempt with these sources over every configuration; scored now unless it was before."""
+        wanted = {c.name for c in self._session.problem.configurations}
+        for known in reversed(self._reader.attempts_of(candidate.source_hash)):
+            score = self._reader.attempt_score(known.attempt)
+            if score is not None and score.correct and wanted <= {c.name for c in score.configurations}:
+                return known.attempt, score
+        evaluation = await self._evaluate(candidate, "full", None, hypothesis)
+        return evaluation.attempt, evaluation.score
+
+    async def _judge(self, candidate: Candidate, score: Score, rivals: Rivals, attempt: int) -> gate.Verdict:
+        versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
+        sources = [candidate.folder, *(self._folder_of(v.version) for v in versions)]
+        names = self._columns(score, rivals.incumbent.score)
+        rounds: list[gate.Round] = []
+        rule = self._session.config.gate
+        while isinstance(decision := gate.decide(score, rounds, rule), gate.More):
+            self._session.doing(f"gate: a{attempt} against v{rivals.incumbent.version}, round {len(rounds) + 1}")
+            measured = await self._host.rounds(
+                [str(s) for s in sources],
+                rounds=decision.rounds,
+                first=len(rounds),
+                configurations=names,
+                on_event=self.on_event,
+            )
+            rounds += measured.rounds
+            self._keep_rounds(attempt, measured.configurations, rounds)
+        if names is not None:
+            return replace(decision, reason=f"{decision.reason}; paired on {', '.join(names)}")
+        return decision
+
+    def _columns(self, candidate: Score, incumbent: Score) -> list[str] | None:
+        """Which configurations the paired rounds measure: the quick suite when the answer is plain, else all."""
+        pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
+        ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]
+        if len(ratios) == len(pairs) and min(ratios, default=0.0) >= PLAIN_RATIO:
+            return [c.name for c in self._session.problem.suite("quick")]
+        return None
+
+    def _decide(self, attempt: int, verdict: gate.Verdict, seconds: float) -> None:
+        p = self._session.pursuit
+        facts: list[ev.Event] = [ev.GateDecided(attempt, seconds=seconds, **_figures(verdict))]
+        if p.id:
+            facts.append(
+                ev.DirectionChanged(p.id, p.name, p.source, verdict.verdict, verdict.reason, self._session.turn)
+            )
+        self._session.record(*facts)
+
+    def _commit(
+        self,
+        candidate: Candidate,
+        attempt: int,
+        parent: Version,
+        *,
+        score: Score,
+        verdict: gate.Verdict,
+        message: str,
+    ) -> Submission:
+        fact = commit(
+            self._lineage,
+            candidate.files,
+            version=next_version(self._reader, self._lineage),
+            parent=parent.version,
+            attempt=attempt,
+            score=score,
+            verdict=ev.GateDecided(attempt, **_figures(verdict)),
+            direction=self._session.pursuit.id,
+            name=self._session.pursuit.name or _first_line(message) or f"attempt {attempt}",
+            message=message,
+        )
+        self.step += 1
+        self._session.record(fact, ev.StepStarted(self.step, fact.version))
+        return Submission(attempt, **_figures(verdict), version=fact.version)
+
+    # --- the rest ------------------------------------------------------------------------
+
+    async def seed(self, files: Mapping[str, bytes], message: str) -> ev.VersionCommitted | Score:
+        """Score the seed and make it v0; its failing score when it is not correct."""
+        candidate = intake.store(files, self._candidates)
+        self._session.doing("scoring the seed")
+        score = await self._host.score(candidate.folder, suite="full", on_event=self.on_event)
+        log = self._keep_log(0, score)
+        score = replace(score, log=log, source_hash=candidate.source_hash)
+        if not score.correct:
+            return score
+        if self._reader.attempt(0) is None:
+            name, hash_ = "the seed", candidate.source_hash
+            self._session.record(ev.AttemptScored(0, 0, None, SEED_DIRECTION, name, hash_, score, "", log, message))
+        verdict = ev.GateDecided(0, "improved", "the seed")
+        fact = commit(
+            self._lineage,
+            candidate.files,
+            version=0,
+            parent=None,
+            attempt=0,
+            score=score,
+            verdict=verdict,
+            direction=SEED_DIRECTION,
+            name="the seed",
+            message=message,
+        )
+        self.step = 1
+        self._session.record(fact, ev.StepStarted(1, 0))
+        return fact
+
+    async def profile(self, configurations: Sequence[str] | None) -> Profile:
+        """Profile the workspace; journaled."""
+        names = self._names(configurations)
+        async with self._busy:
+            candidate = self._take()
+            found = await self._host.profile(candidate.folder, configurations=names, on_event=self.on_event)
+        self._session.record(ev.Profiled(candidate.source_hash, found.text, found.facts, found.log))
+        return Profile(candidate.source_hash, found.text, found.facts, found.log)
+
+    def restore(self, version: int) -> None:
+        """Put a version's sources into the workspace; what lay there stays under artifacts/candidates."""
+        files = self._lineage.files(version)
+        try:
+            self._take()
+        except Refused:
+            self._session.doing("the workspace held no sources worth keeping")
+        intake.replace(files, self._session.workspace)
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """One line of progress from the scorer, shown live."""
+        if event.get("event") == "output":
+            self._session.output(str(event.get("text", "")))
+        elif event.get("event") == "progress":
+            self._session.doing(_progress(event))
+
+    def _take(self) -> Candidate:
+        return intake.take(self._session.workspace, self._candidates)
+
+    def _names(self, configurations: Sequence[str] | None) -> list[str] | None:
+        if not configurations:
+            return None
+        try:
+            return [c.name for c in self._session.problem.select(list(configurations))]
+        except ConfigError as error:
+            raise Refused(str(error)) from error
+
+    def _rivals(self) -> Rivals:
+        incumbent = self._reader.incumbent()
+        assert incumbent is not None, "the seed is committed before the first turn"
+        proven = incumbent
+        while proven.verdict != "improved" and proven.parent is not None:
+            parent = self._reader.version(proven.parent)
+            assert parent is not None
+            proven = parent
+        return Rivals(incumbent, proven if proven.version != incumbent.version else None)
+
+    def _folder_of(self, version: int) -> Path:
+        return intake.store(self._lineage.files(version), self._candidates).folder
+
+    def _keep_log(self, attempt: int, score: Score) -> str:
+        if not score.log:
+            return ""
+        path = self._artifacts / "attempts" / f"a{attempt}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(score.log, "utf-8")
+        return str(path.relative_to(self._session.folder.path))
+
+    def _keep_rounds(self, attempt: int, configurations: Sequence[str], rounds: Sequence[gate.Round]) -> None:
+        path = self._artifacts / "attempts" / f"a{attempt}.rounds.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        value = {"configurations": list(configurations), "rounds": [asdict(r) for r in rounds]}
+        path.write_text(json.dumps(value), "utf-8")
+
+
+def commit(
+    lineage: Lineage,
+    files: Mapping[str, bytes],
+    *,
+    version: int,
+    parent: int | None,
+    attempt: int,
+    score: Score,
+    verdict: ev.GateDecided,
+    direction: str,
+    name: str,
+    message: str,
+) -> ev.VersionCommitted:
+    """The git commit of a version; the fact that the caller must journal next."""
+    figures = {"Ratio": verdict.ratio, "Low": verdict.low, "High": verdict.high}
+    trailers = {
+        "Attempt": str(attempt),
+        "Verdict": verdict.verdict,
+        "Direction": direction,
+        "Name": name,
+        **{k: repr(v) for k, v in figures.items() if v is not None},
+    }
+    subject = message.strip() or name
+    sha = lineage.commit(files, version=version, parent=parent, score=score, message=subject, trailers=trailers)
+    return ev.VersionCommitted(
+        version,
+        sha,
+        parent,
+        attempt,
+        verdict.verdict,
+        direction,
+        name,
+        score,
+        verdict.ratio,
+        verdict.low,
+        verdict.high,
+    )
+
+
+def next_attempt(reader: Reader) -> int:
+    """The next attempt's number; the seed is attempt 0."""
+    newest = reader.attempts(limit=1)
+    return newest[-1].attempt + 1 if newest else 1
+
+
+def next_version(reader: Reader, lineage: Lineage) -> int:
+    """A version number that neither the journal nor git has ever used."""
+    return max([lineage.next_version(), *(v.version + 1 for v in reader.versions())])
+
+
+def last_step(reader: Reader) -> int:
+    """The variation step that the run is in."""
+    entries = reader.tail(1, kinds=("step",))
+    fact = entries[-1].event() if entries else None
+    return fact.step if isinstance(fact, ev.StepStarted) else 0
+
+
+def _incorrect(score: Score) -> gate.Verdict:
+    return gate.Verdict("incorrect", f"{score.stage}: {score.reason}")
+
+
+def _figures(verdict: gate.Verdict) -> dict[str, Any]:
+    return {
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "ratio": verdict.ratio,
+        "low": verdict.low,
+        "high": verdict.high,
+        "rounds": verdict.rounds,
+    }
+
+
+def _progress(event: Mapping[str, Any]) -> str:
+    verbs = {"build": "building", "check": "checking", "time": "timing", "profile": "profiling"}
+    phase = verbs.get(str(event.get("phase")), str(event.get("phase", "scoring")))
+    count = f"{event.get('done')}/{event.get('of')}" if event.get("of") else ""
+    return " ".join(p for p in (phase, event.get("configuration") or "", count, event.get("text") or "") if p)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:80] if text.strip() else ""

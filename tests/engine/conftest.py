@@ -1,0 +1,162 @@
+"""Runs of a tiny problem with real engine processes, real git and SQLite, and a scorer that is only told figures."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine.record import commands, config
+from engine.record.reader import Reader
+from engine.record.run import RunFolder
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+DEADLINE_S = 30.0
+
+PROBLEM = """
+name = "tiny"
+title = "Two small configurations"
+language = "cpp"
+dtype = "float32"
+tolerance = 1e-4
+[build]
+flags = ["-O2"]
+allowed = []
+[[configuration]]
+name = "small"
+batch = 1
+seqlen = 16
+heads_q = 1
+heads_kv = 1
+head_dim = 16
+causal = false
+quick = true
+[[configuration]]
+name = "causal"
+batch = 1
+seqlen = 32
+heads_q = 1
+heads_kv = 1
+head_dim = 16
+causal = true
+"""
+
+
+def until(what: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+    """Poll until `what()` is true; its value."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        if value := what():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass in time")
+
+
+class Run:
+    """One run's folder, and the engine processes that a test starts on it."""
+
+    def __init__(self, path: Path, script: list[Any], **fields: Any) -> None:
+        self.folder = RunFolder(path)
+        path.mkdir(mode=0o700)
+        for name in ("workspace", "artifacts"):
+            (path / name).mkdir()
+        problem = path.parent / "problem"
+        if not problem.exists():
+            (problem / "seed").mkdir(parents=True)
+            (problem / "problem.toml").write_text(PROBLEM)
+            (problem / "reference.py").write_text("")
+            (problem / "seed" / "attention.cpp").write_text("// speed: 1.0\n")
+        (path / "script.json").write_text(json.dumps(script))
+        scorer = fields.pop("scorer", {})
+        self.config = config.RunConfig(
+            problem="tiny",
+            problem_path=str(problem),
+            operator="scripted_operator:create",
+            scorer=config.ScorerConfig(command=(sys.executable, str(HERE / "fake_scorer.py")), **scorer),
+            **fields,
+        )
+        config.save(self.config, self.folder.config)
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def script(self, *script: Any) -> None:
+        """Another script for the next engine."""
+        (self.folder.path / "script.json").write_text(json.dumps(script))
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start an engine."""
+        path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+        with self.folder.engine_log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "engine", str(self.folder.path)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path, **environment},
+            )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[bytes] | None = None) -> int:
+        """Wait for an engine's end; its exit code."""
+        return (process or self.start()).wait(DEADLINE_S)
+
+    def send(self, verb: Any, **arguments: Any) -> int:
+        """Send a command."""
+        return commands.send(self.folder.journal, verb, arguments, person="ada")
+
+    def read(self) -> Reader:
+        """A fresh reader; close it."""
+        return Reader(self.folder.journal)
+
+    def ask(self, question: Callable[[Reader], Any]) -> Any:
+        """Ask the journal one thing; None while there is no journal."""
+        if not self.folder.journal.is_file():
+            return None
+        with self.read() as reader:
+            return question(reader)
+
+    def until(self, question: Callable[[Reader], Any]) -> Any:
+        """Poll the journal."""
+        return until(lambda: self.ask(question))
+
+    def answered(self, number: int) -> tuple[str, str]:
+        """A command's end: (state, reason)."""
+        done = self.until(
+            lambda r: [c for c in r.commands() if c.command == number and c.state in ("applied", "refused")]
+        )
+        return done[0].state, done[0].reason
+
+    def log(self) -> str:
+        """engine.log."""
+        return self.folder.engine_log.read_text()
+
+    def kill(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Make runs; whatever they started is killed at the end."""
+    runs: list[Run] = []
+
+    def make(*script: Any, **fields: Any) -> Run:
+        runs.append(Run(tmp_path / f"run{len(runs)}", list(script), **fields))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.kill()
+        orphan = run.folder.artifacts / "scorer.pid"
+        if orphan.exists():
+            from engine.host import kill_orphan
+
+            kill_orphan(run.folder.artifacts)

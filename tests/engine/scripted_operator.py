@@ -1,0 +1,104 @@
+"""An operator that does what a script says: one step a turn, so that tests drive real engines.
+
+script.json in the run's folder is a list; each turn takes the next entry (past the end: Exhausted, or
+from the start again when its last entry is "again"). An entry is a list of acts:
+
+    ["write", "// speed: 2"]   ["evaluate", "quick"]   ["submit"]   ["restore", 0]   ["sleep", 0.5]
+    ["inbox"]   ["raise"]   ["say", "words"]   ["offer", "a", "b"]   ["pursue", "a"]   ["climb"]
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.session import Exhausted, Session, ToolResult
+
+
+class Evaluate:
+    name, description, schema = "evaluate", "", {}
+
+    async def run(self, session: Session, arguments: Mapping[str, Any]) -> ToolResult:
+        done = await session.evaluate(arguments.get("suite", "quick"), hypothesis="it is faster")
+        return ToolResult(done.score.correct, f"a{done.attempt} {done.score.stage}", {"attempt": done.attempt})
+
+
+class Submit:
+    name, description, schema = "submit", "", {}
+
+    async def run(self, session: Session, arguments: Mapping[str, Any]) -> ToolResult:
+        done = await session.submit(arguments.get("message", "a try"), "it is faster")
+        return ToolResult(done.version is not None, f"{done.verdict}: {done.reason}", {"version": done.version})
+
+
+class Sleep:
+    name, description, schema = "sleep", "", {}
+
+    async def run(self, session: Session, arguments: Mapping[str, Any]) -> ToolResult:
+        await asyncio.sleep(arguments["seconds"])
+        return ToolResult(True, "slept")
+
+
+class Scripted:
+    """The operator."""
+
+    name = "scripted"
+
+    def __init__(self, session: Session) -> None:
+        self.script = json.loads((session.folder.path / "script.json").read_text())
+        self.start = session.turn
+        session.tools = {t.name: t for t in (Evaluate(), Submit(), Sleep())}
+
+    async def turn(self, session: Session) -> None:
+        index = session.turn - 1
+        loop = self.script[-1] == "again"
+        acts = self.script[:-1] if loop else self.script
+        if index >= len(acts) and not loop:
+            raise Exhausted("the script is at its end")
+        for act, *rest in acts[index % len(acts)]:
+            await getattr(self, f"do_{act}")(session, *rest)
+
+    async def do_write(self, session: Session, text: str) -> None:
+        (session.workspace / "attention.cpp").write_text(text + "\n")
+
+    async def do_evaluate(self, session: Session, suite: str = "quick") -> None:
+        await session.call("evaluate", {"suite": suite})
+
+    async def do_submit(self, session: Session) -> None:
+        result = await session.call("submit", {})
+        session.say(result.text)
+
+    async def do_restore(self, session: Session, version: int) -> None:
+        session.restore(version)
+
+    async def do_sleep(self, session: Session, seconds: float) -> None:
+        await session.call("sleep", {"seconds": seconds})
+
+    async def do_say(self, session: Session, text: str) -> None:
+        session.say(text)
+
+    async def do_inbox(self, session: Session) -> None:
+        for directive in session.inbox():
+            session.say(f"{directive.source}: {directive.text}")
+            session.answer(directive.id, obeyed="not" not in directive.text, words="as you wish")
+
+    async def do_offer(self, session: Session, *ids: str) -> None:
+        session.offer([(i, f"direction {i}", "because") for i in ids])
+
+    async def do_pursue(self, session: Session, direction: str) -> None:
+        session.pursue(direction, f"direction {direction}", "playbook", "its turn")
+
+    async def do_raise(self, session: Session) -> None:
+        raise ValueError("a bug in the operator")
+
+    async def do_climb(self, session: Session) -> None:
+        """One honest step up from the incumbent, a wrong one every third turn."""
+        session.pursue(f"step-{session.turn}", f"step {session.turn}", "playbook", "up")
+        mark = "// wrong" if session.turn % 3 == 2 else ""
+        await self.do_write(session, f"// speed: {1 + session.turn * 0.2:.2f} {mark} turn {session.turn}")
+        await self.do_evaluate(session, "quick")
+        await self.do_submit(session)
+
+
+def create(session: Session) -> Scripted:
+    return Scripted(session)
