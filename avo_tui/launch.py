@@ -144,4 +144,4 @@ def last_line(folder: RunFolder, after: int = 0) -> str:
             lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    return lines[-1].removeprefix("avo: ").removeprefix("engine: ") if lines else ""
+    return lines[-1].removeprefix("avo engine: ") if lines else ""

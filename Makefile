@@ -1,0 +1,56 @@
+# The two commands that matter: `make run` and `make test`. Each makes .venv first, which is quick from the second time on.
+# ARGS goes to avo:  make run ARGS="gqa_cpu --minutes 10"
+
+VENV := .venv
+BIN  := $(VENV)/bin
+MADE := $(VENV)/.made
+# The first Python that is new enough, unless PYTHON names one.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+BENCH_MINUTES ?= 5
+
+.PHONY: help run test lint format bench soak clean tools
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run      evolve a kernel on this machine and watch it (without a terminal: three minutes of progress lines)"
+	@echo "make test     lint, types and every test"
+	@echo "make lint     ruff and mypy alone;  make format  lets ruff lay the code out"
+	@echo "make bench    evolve for BENCH_MINUTES=$(BENCH_MINUTES), then measure the best version beside the baseline"
+	@echo "make soak     the tests that take minutes"
+
+run: $(MADE)
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/avo run $(ARGS); else exec $(BIN)/avo run --headless --minutes 3 $(ARGS); fi
+
+test: lint
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(MADE)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check -q || { echo "make: 'make format' lays these files out"; exit 1; }
+	@$(BIN)/mypy
+
+format: $(MADE)
+	@$(BIN)/ruff check -q --fix
+	@$(BIN)/ruff format -q
+
+bench: $(MADE)
+	@BIN=$(BIN) MINUTES=$(BENCH_MINUTES) sh tests/bench/bench.sh
+
+soak: $(MADE)
+	@$(BIN)/python -m pytest -q -m soak --timeout=3600 $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+
+tools:
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or newer is missing; install it (Debian and Ubuntu: apt install python3)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "make: the venv module of $(PYTHON) is missing; install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "make: git is missing; install it (Debian and Ubuntu: apt install git)" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "make: a C++ compiler is missing; install one (Debian and Ubuntu: apt install g++)" >&2; exit 1; }
+
+$(MADE): pyproject.toml constraints.txt | tools
+	@echo "making $(VENV) with $(PYTHON); the first time takes a few minutes"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(MADE)
