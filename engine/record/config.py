@@ -69,12 +69,19 @@ class SupervisorConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The model that serves the agent and its supervisor."""
+    """The model that serves the agent and its supervisor.
+
+    `thinking` and `effort` go out as they are, "" leaves them to the model's default; `fallback` is the
+    model of a new epoch when `name` refuses twice in a row, "" for none.
+    """
 
     name: str = "claude-opus-5-5"
     base_url: str = ""
     max_tokens: int = 32_000
     window_tokens: int = 200_000
+    thinking: str = "adaptive"
+    effort: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ AvoError                 ours to report; the command line exits with `exit_code`
 │   └── RunLocked        another engine owns the run
 ├── LineageError         the lineage's repository cannot be used (2)
 ├── ScorerError          the scorer itself failed; never a candidate's fault (2)
+├── OperatorError        the operator cannot work: no key, unknown model, no room (2)
 └── Refused              a command was understood and declined, with the reason (1)
 
 A candidate's failure is never one of these: it is a Score with a stage and a reason.
@@ -51,6 +52,10 @@ class LineageError(AvoError):
 
 class ScorerError(AvoError):
     """The scorer failed on its own account: no compiler, no device, a bad request, a dead host."""
+
+
+class OperatorError(AvoError):
+    """The operator cannot work as configured: no key, a refused key, an unknown model, a window too small."""
 
 
 class Refused(AvoError):

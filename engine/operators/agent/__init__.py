@@ -1,0 +1,23 @@
+"""The operator `agent`: a frontier model on the Messages API as the variation operator (paper, section 3).
+
+loop        one turn, and what becomes of every way it can fail
+history     the append-only log that messages are derived from
+client      one request, one whole reply or one fault; reply, faults: what they are
+card        the state card that opens an epoch; window: when a new one is due
+review      the supervisor's second opinion, in a conversation of its own
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.operators.agent.loop import Agent
+    from engine.session import Session
+
+
+def create(session: Session) -> Agent:
+    """The operator, on the run's conversation as it was left."""
+    from engine.operators.agent.loop import Agent
+
+    return Agent(session)

@@ -1,0 +1,161 @@
+"""The model client: one request in, one whole reply or one ModelFault out.
+
+One rule: the engine owns every retry and every wait (`max_retries=0`), so none is invisible. The key
+comes from the environment or the SDK's own chain of credentials and is never read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import anthropic
+import httpx2
+
+from engine.operators.agent.faults import ModelFault, classify
+from engine.operators.agent.reply import Assembly, Reply, Usage
+from engine.record.config import ModelConfig
+
+CACHE = {"type": "ephemeral", "ttl": "1h"}
+IDLE_S = 300.0
+NO_KEY = "no key for the model: set ANTHROPIC_API_KEY, or run with --operator playbook"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: everything that the cached prefix consists of, and the conversation."""
+
+    model: str
+    system: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, Any]]
+    max_tokens: int
+
+
+@dataclass(slots=True)
+class ModelClient:
+    """A connection to one server that speaks the Messages API.
+
+    `left_out` names optional parameters that this server does not know; it grows when it says so.
+    """
+
+    config: ModelConfig
+    idle_s: float = IDLE_S
+    connect_s: float = 10.0
+    left_out: set[str] = field(default_factory=set)
+    _api: anthropic.AsyncAnthropic | None = None
+
+    @property
+    def where(self) -> str:
+        """The server, in words."""
+        base = str(self._api.base_url) if self._api is not None else self.config.base_url
+        return urlsplit(base).netloc or base or "the model's server"
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        words: Callable[[str], None] = lambda _: None,
+        spent: Callable[[Usage], None] = lambda _: None,
+        strict: bool = True,
+    ) -> Reply:
+        """Stream one reply. `words` gets the whole text so far, `spent` what the call cost, however it ends."""
+        assembly = Assembly(strict)
+        try:
+            await self._stream(request, assembly, words)
+            return assembly.reply()
+        except Exception as error:
+            raise self._learned(classify(error, self.where, request.model)) from error
+        finally:
+            if (usage := assembly.usage()) is not None:
+                spent(usage)
+
+    async def _stream(self, request: Request, assembly: Assembly, words: Callable[[str], None]) -> None:
+        api = self.connect()
+        async with await api.messages.create(**self._arguments(request), stream=True) as stream:
+            async for event in stream:
+                if assembly.feed(event):
+                    words(assembly.text)
+
+    async def count(self, request: Request) -> int | None:
+        """How many input tokens a request has; None when the server does not say."""
+        arguments = {k: v for k, v in self._arguments(request).items() if k not in ("max_tokens", "extra_body")}
+        try:
+            counted = await self.connect().messages.count_tokens(**arguments)
+        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
+            return None
+        return int(counted.input_tokens)
+
+    async def window_tokens(self, model: str) -> int | None:
+        """The model's window; None when the server does not say."""
+        try:
+            about = await self.connect().models.retrieve(model)
+        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
+            return None
+        found = getattr(about, "max_input_tokens", None)
+        return found if isinstance(found, int) and found > 0 else None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._api is not None:
+            await self._api.close()
+            self._api = None
+
+    def connect(self) -> anthropic.AsyncAnthropic:
+        """The SDK's client, made on first use; raises ModelFault when there is no key for the server."""
+        if self._api is None:
+            timeout = httpx2.Timeout(self.idle_s, connect=self.connect_s, read=self.idle_s)
+            options: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
+            if self.config.base_url:
+                options["base_url"] = self.config.base_url
+            try:
+                api = anthropic.AsyncAnthropic(**options)
+                if not _has_credentials(api):
+                    if not _loopback(self.config.base_url):
+                        raise ModelFault("stop", NO_KEY)
+                    api = anthropic.AsyncAnthropic(**options, api_key="local")
+            except anthropic.AnthropicError as error:
+                raise ModelFault("stop", f"no usable key for the model: {error}") from error
+            self._api = api
+        return self._api
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "model": request.model,
+            "max_tokens": request.max_tokens,
+            "messages": list(request.messages),
+            "system": list(request.system),
+        }
+        if request.tools:
+            given["tools"] = list(request.tools)
+        if "cache_control" not in self.left_out:
+            given["system"] = [*request.system[:-1], {**request.system[-1], "cache_control": CACHE}]
+            given["cache_control"] = CACHE
+        if self.config.thinking and "thinking" not in self.left_out:
+            given["thinking"] = _thinking(self.config.thinking)
+        if self.config.effort and "output_config" not in self.left_out:
+            given["output_config"] = {"effort": self.config.effort}
+        return given
+
+    def _learned(self, fault: ModelFault) -> ModelFault:
+        """A refusal that names an optional parameter: leave it out from now on, and ask again."""
+        name = "output_config" if fault.extra == "effort" else fault.extra
+        if fault.action != "stop" or not name or name in self.left_out:
+            return fault
+        self.left_out.add(name)
+        return ModelFault("wait", f"{fault}; asking again without {name!r}", retry_after_s=0.0)
+
+
+def _thinking(kind: str) -> dict[str, str]:
+    """With `display` unset, newer models send their words between tool calls as empty thinking blocks."""
+    return {"type": kind, "display": "summarized"} if kind == "adaptive" else {"type": kind}
+
+
+def _loopback(base_url: str) -> bool:
+    return (urlsplit(base_url).hostname or "") in {"127.0.0.1", "localhost", "::1"}
+
+
+def _has_credentials(api: anthropic.AsyncAnthropic) -> bool:
+    return any(getattr(api, name, None) for name in ("api_key", "auth_token", "credentials"))
