@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine.record import commands, config
 from engine.record.reader import Reader
 from engine.record.run import RunFolder
@@ -78,7 +79,7 @@ class Run:
         self.config = config.RunConfig(
             problem="tiny",
             problem_path=str(problem),
-            operator="scripted_operator:create",
+            operator=fields.pop("operator", "scripted_operator:create"),
             scorer=config.ScorerConfig(command=(sys.executable, str(HERE / "fake_scorer.py")), **scorer),
             **fields,
         )
@@ -123,6 +124,18 @@ class Run:
     def until(self, question: Callable[[Reader], Any]) -> Any:
         """Poll the journal."""
         return until(lambda: self.ask(question))
+
+    @staticmethod
+    def doing(reader: Reader) -> str:
+        """What the engine says it does; "" before its first beat."""
+        engine = reader.engine()
+        return engine.activity if engine else ""
+
+    @staticmethod
+    def state(reader: Reader) -> str:
+        """What the engine says its state is; "" before its first beat."""
+        engine = reader.engine()
+        return engine.state if engine else ""
 
     def answered(self, number: int) -> tuple[str, str]:
         """A command's end: (state, reason)."""
