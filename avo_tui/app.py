@@ -1,0 +1,265 @@
+"""The app: one run, its feed, its colours, and the person's last message. `main` is the only way in.
+
+The app owns what screens share; it never blocks on the journal (the feed reads) nor on a
+command (a worker writes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.binding import Binding
+from textual.message import Message
+
+from avo_tui import terminal
+from avo_tui.feed import Feed
+from avo_tui.keys import TABLE, Key
+from avo_tui.model.lines import EMPTY, Line
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.themes import PALETTES, Palette
+from engine.record import commands
+from engine.record.commands import Verb
+from engine.record.errors import AvoError
+from engine.record.reader import Entry, Reader
+from engine.record.run import RunFolder
+
+MESSAGE_S = 6.0
+QUIT_TWICE_S = 3.0
+OLDER = 400
+
+
+class Fresh(Message):
+    """A new moment came from the feed."""
+
+
+class AvoApp(App[int]):
+    """The control room on one run."""
+
+    TITLE = "AVO"
+    ENABLE_COMMAND_PALETTE = False
+    CSS_PATH = "room.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+q", "detach", show=False, priority=True),
+        Binding("ctrl+c", "quit_twice", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        readonly: bool = False,
+        palette: Palette | None = None,
+        ascii: bool = False,
+        keys: tuple[Key, ...] = TABLE,
+        clock: Callable[[], float] = time.time,
+        live: bool = True,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.readonly = readonly
+        self.palette = palette or PALETTES["dark"]
+        self.ascii = ascii
+        self.keys = keys
+        self.clock = clock
+        self.feed = Feed(folder, self._deliver, clock)
+        self.snapshot: Snapshot = self.feed.first()
+        self.message: Line = EMPTY
+        self.marked: int | None = None
+        self._live = live
+        self._reader: Reader | None = None
+        self._message_until = 0.0
+        self._interrupted_at = 0.0
+        for made in PALETTES.values():
+            self.register_theme(made.theme())
+        self.theme = f"avo-{self.palette.name}"
+        self.set_keymap({k.id: k.keys for k, usual in zip(keys, TABLE, strict=True) if k.keys != usual.keys})
+
+    # Life.
+
+    def on_mount(self) -> None:
+        """Open the room, then watch the run."""
+        from avo_tui.screens.room import Room
+
+        self.push_screen(Room())
+        self._catch_signals()
+        if self._live:
+            self.feed.start()
+            self.set_interval(1.0, self._tick)
+
+    def on_unmount(self) -> None:
+        """Stop watching."""
+        self.feed.stop()
+        if self._reader is not None:
+            self._reader.close()
+
+    def _catch_signals(self) -> None:
+        """End in order on SIGTERM and SIGHUP, so that the terminal is given back as it was."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            try:
+                loop.add_signal_handler(name, lambda n=name: self.exit(128 + n))  # type: ignore[misc]
+            except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, as in tests
+                return
+
+    # Moments.
+
+    def _deliver(self, snapshot: Snapshot) -> None:
+        """Called in the feed's thread."""
+        self._coming = snapshot
+        self.post_message(Fresh())
+
+    _coming: Snapshot | None = None
+
+    def on_fresh(self) -> None:
+        """Show the newest moment; older ones that still wait in the queue find nothing to do."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            self.take(coming)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Show a moment in every screen that wants it."""
+        self.snapshot = snapshot
+        for screen in self.screen_stack:
+            show = getattr(screen, "show_moment", None)
+            if show is not None:
+                show(snapshot)
+
+    def _tick(self) -> None:
+        """Once a second: the clock, and messages that are over."""
+        if self.message and self.clock() >= self._message_until:
+            self.message = EMPTY
+        for screen in self.screen_stack:
+            tick = getattr(screen, "tick", None)
+            if tick is not None:
+                tick()
+
+    def replaying(self) -> str:
+        """What the status line says while a replay plays; empty otherwise."""
+        return ""
+
+    def seek(self, seq: int | None) -> None:
+        """Go to the moment right after an event, or back to now."""
+        self.feed.seek(seq)
+
+    # Reading on demand.
+
+    @property
+    def reader(self) -> Reader:
+        """A reader of the app's own thread, for what the snapshots do not hold."""
+        if self._reader is None:
+            self._reader = Reader(self.folder.journal)
+        return self._reader
+
+    def older(self, before: int) -> list[Entry]:
+        """Entries before an event; none when the journal cannot be read."""
+        try:
+            return self.reader.tail(OLDER, before=before)
+        except (AvoError, sqlite3.Error) as error:
+            self.say(str(error), "bad")
+            return []
+
+    # Saying and doing.
+
+    def say(self, text: str, role: str = "info", seconds: float = MESSAGE_S) -> None:
+        """Show one line at the bottom for a while."""
+        self.message = ((text, role),)
+        self._message_until = self.clock() + seconds
+        self._tick()
+
+    def may_act(self) -> bool:
+        """Whether the run can be steered from here; says why not."""
+        if self.readonly:
+            self.say("read-only: capital letters do nothing here", "warn")
+        elif self.snapshot.at is not None:
+            self.say("this is the past; f returns to now", "warn")
+        elif self.snapshot.state == "finished":
+            self.say(f"the run has ended; 'avo resume {self.snapshot.run}' goes on", "warn")
+        elif self.snapshot.state == "crashed":
+            self.say(f"no engine is running; 'avo resume {self.snapshot.run}' starts one", "bad")
+        else:
+            return True
+        return False
+
+    def command(self, verb: Verb, arguments: Mapping[str, Any] | None = None) -> None:
+        """Send a command; its life then shows on the last line and in the commands pane."""
+        self.run_worker(self._send(verb, dict(arguments or {}), self.snapshot.seq), exit_on_error=False)
+
+    async def _send(self, verb: Verb, arguments: dict[str, Any], seq: int) -> None:
+        try:
+            number = await asyncio.to_thread(commands.send, self.folder.journal, verb, arguments, issued_seq=seq)
+        except AvoError as error:
+            self.say(str(error), "bad")
+            return
+        self.say(f"#{number} {verb}: sent", "info", 2.0)
+
+    @property
+    def client(self) -> str:
+        """How this room signs its commands."""
+        return f"{os.uname().nodename}:{os.getpid()}"
+
+    def copy_text(self, text: str) -> None:
+        """Copy through the terminal (OSC 52), and into a file for terminals that drop it."""
+        path = terminal.state_directory() / "copied.txt"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            self.say(f"cannot write {path}: {error.strerror}", "bad")
+            return
+        sequence = terminal.osc52(text, os.environ)
+        if sequence and self._driver is not None:
+            self._driver.write(sequence)
+        where = "the clipboard and" if sequence else "too long for the clipboard; it is in"
+        self.say(f"copied {len(text):,} characters to {where} {_short(path)}")
+
+    # Actions of every screen.
+
+    def action_detach(self) -> None:
+        """Leave; the run goes on."""
+        self.exit(0)
+
+    def action_quit_twice(self) -> None:
+        """ctrl+c twice leaves."""
+        now = time.monotonic()
+        if now - self._interrupted_at < QUIT_TWICE_S:
+            self.exit(0)
+        self._interrupted_at = now
+        self.say("ctrl+c once more detaches; the run goes on", "warn", QUIT_TWICE_S)
+
+    def use_palette(self, name: str) -> None:
+        """Change the colours."""
+        self.palette = PALETTES[name]
+        self.theme = f"avo-{name}"
+        for screen in self.screen_stack:
+            for widget in screen.query("*"):
+                widget.refresh()
+
+
+def _short(path: Path) -> str:
+    home = str(Path.home())
+    return str(path).replace(home, "~", 1) if str(path).startswith(home + "/") else str(path)
+
+
+def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = None) -> int:
+    """Show the control room on a run until its person detaches; returns the exit code.
+
+    Raises a UsageError when the terminal cannot show it, and the journal's own errors.
+    """
+    terminal.require_tty()
+    seen = terminal.probe(os.environ)
+    name = {"truecolor": "dark", "256": "dark", "16": "ansi", "mono": "mono"}[seen.depth]
+    if name == "dark" and seen.light:
+        name = "light"
+    with terminal.guarded_stderr(terminal.state_directory() / "room.log"):
+        app = AvoApp(folder, readonly=readonly, palette=PALETTES[name], ascii=seen.ascii)
+        app.run()
+    code = app.return_code if app.return_value is None else app.return_value
+    return int(code or 0)

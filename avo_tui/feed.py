@@ -1,0 +1,146 @@
+"""The feed: a thread that watches one run's journal and hands over snapshots, at most ten a second.
+
+watchfiles only wakes it up; where it does not work (a network file system), a slow poll does.
+The thread never touches a widget: it calls `deliver`, which posts a message.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from avo_tui.model.moment import moment
+from avo_tui.model.snapshot import Builder, Snapshot
+from engine.record import config as cf
+from engine.record.config import RunConfig
+from engine.record.errors import AvoError, ConfigError
+from engine.record.reader import Reader
+from engine.record.run import RunFolder
+
+TICK_S = 0.1
+POLL_S = 1.0
+LOST_S = 2.0
+
+
+def read_config(folder: RunFolder) -> RunConfig | None:
+    """The run's configuration, or None when it cannot be read; the room shows the run all the same."""
+    try:
+        return cf.load(folder.config)
+    except ConfigError:
+        return None
+
+
+class Feed:
+    """Delivers a snapshot whenever the run changed, or another moment was asked for."""
+
+    def __init__(
+        self, folder: RunFolder, deliver: Callable[[Snapshot], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.folder = folder
+        self.deliver = deliver
+        self.clock = clock
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._at: int | None = None
+        self._last: Snapshot | None = None
+        self._threads: list[threading.Thread] = []
+
+    def first(self) -> Snapshot:
+        """The first moment, read in the caller's thread so that the first paint has it."""
+        with Reader(self.folder.journal) as reader:
+            self._last = Builder(reader, read_config(self.folder), self.clock).live()
+        return self._last
+
+    def start(self) -> None:
+        """Begin to watch."""
+        for work, name in ((self._read, "feed"), (self._watch, "feed-watch")):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop watching; returns once the threads have ended."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+
+    def seek(self, seq: int | None) -> None:
+        """Show the moment right after event `seq`, or the live one."""
+        self._at = seq
+        self._wake.set()
+
+    def _watch(self) -> None:
+        """Set the wake-up flag when something in the run's folder is written."""
+        import watchfiles
+
+        while not self._stop.is_set():
+            try:
+                for changes in watchfiles.watch(
+                    self.folder.path, watch_filter=_is_journal, recursive=False, debounce=80, step=20,
+                    stop_event=self._stop, rust_timeout=1000, yield_on_timeout=True, raise_interrupt=False,
+                ):  # fmt: skip
+                    if changes:
+                        self._wake.set()
+            except (OSError, RuntimeError):  # the folder is gone or cannot be watched: the poll goes on
+                self._stop.wait(POLL_S)
+
+    def _read(self) -> None:
+        """Read moments until stopped; a journal that cannot be read is said and tried again."""
+        while not self._stop.is_set():
+            try:
+                with Reader(self.folder.journal) as reader:
+                    self._follow(reader)
+            except (AvoError, OSError, ValueError) as error:
+                self._say_trouble(str(error))
+            except sqlite3.Error as error:  # a damaged page, a lost mount
+                self._say_trouble(f"{self.folder.journal}: {error}")
+            self._stop.wait(LOST_S)
+
+    def _follow(self, reader: Reader) -> None:
+        config = read_config(self.folder)
+        builder = Builder(reader, config, self.clock)
+        mark: tuple[int, int] | None = None
+        at: int | None = None
+        identity = _identity(self.folder.journal)
+        while not self._stop.is_set():
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+            if _identity(self.folder.journal) != identity:
+                raise AvoError(f"{self.folder.journal} is gone; waiting for it to come back")
+            asked, now = self._at, reader.mark()
+            if asked is not None and asked != at:
+                self._give(moment(reader, config, asked))
+            elif asked is None and (now != mark or at is not None or self._changes_by_itself()):
+                self._give(builder.live())
+            mark, at = now, asked
+            self._stop.wait(TICK_S)
+
+    def _changes_by_itself(self) -> bool:
+        """Whether time alone changes what is shown: a heartbeat that grows old, a process that dies."""
+        last = self._last
+        return last is None or (last.engine is not None and last.state not in ("finished", "crashed"))
+
+    def _give(self, snapshot: Snapshot) -> None:
+        self._last = snapshot
+        self.deliver(snapshot)
+
+    def _say_trouble(self, text: str) -> None:
+        if self._last is not None and self._last.trouble != text:
+            self._give(replace(self._last, trouble=text, now=self.clock()))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _is_journal(change: object, path: str) -> bool:
+    return Path(path).name.startswith("journal.db")

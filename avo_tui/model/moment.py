@@ -1,0 +1,138 @@
+"""Moment: the run as it was at one event. Time travel and replay look through it.
+
+Built from the same journal as the live moment: what came later is left out, and what was
+changed later (a closed alert, a judged intervention) is shown as it stood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from avo_tui.model.snapshot import ATTEMPTS, TAIL, Snapshot, notes_of, pages_of, plan_of
+from engine.record import events as ev
+from engine.record.commands import Command
+from engine.record.config import RunConfig
+from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Spend, Version
+from engine.record.scores import Score
+
+
+def moment(reader: Reader, config: RunConfig | None, seq: int) -> Snapshot:
+    """The run right after event `seq` (the nearest earlier event that exists)."""
+    before = seq + 1
+    tail = tuple(reader.tail(TAIL, before=before))
+    created = float(reader.meta("created_at") or 0.0)
+    at = tail[-1].at if tail else created
+    head = _head(reader, before)
+    versions = _versions(reader, seq, head)
+    attempts = _attempts(reader, before)
+    return Snapshot(
+        run=reader.meta("run") or reader.path.parent.name,
+        problem=config.problem if config else "",
+        operator=config.operator if config else "",
+        config=config,
+        now=at,
+        created_at=created,
+        seq=tail[-1].seq if tail else 0,
+        at=seq,
+        state=_state(reader, before),
+        alive=True,
+        head=head,
+        versions=versions,
+        attempts=attempts,
+        attempt_count=attempts[-1].attempt if attempts else 0,
+        last_score=reader.attempt_score(attempts[-1].attempt) if attempts else None,
+        baselines=_baselines(reader, before),
+        alerts=tuple(_alert_then(a, at) for a in reader.alerts() if a.at <= at),
+        interventions=_interventions(reader, seq),
+        directions=_directions(reader, before),
+        commands=tuple(_command_then(c, at) for c in reader.commands() if c.at <= at),
+        spend=_spend(reader, before),
+        plan=plan_of(reader, before),
+        pages=pages_of(reader, before),
+        notes=notes_of(reader, before),
+        tail=tail,
+    )
+
+
+def _state(reader: Reader, before: int) -> str:
+    entries = reader.tail(1, before=before, kinds=("state",))
+    event = entries[0].event() if entries else None
+    return event.state if isinstance(event, ev.StateChanged) else "running"
+
+
+def _head(reader: Reader, before: int) -> int | None:
+    entries = reader.tail(1, before=before, kinds=("version", "head"))
+    event = entries[0].event() if entries else None
+    if isinstance(event, ev.VersionCommitted):
+        return event.version
+    return event.after if isinstance(event, ev.HeadMoved) else None
+
+
+def _versions(reader: Reader, seq: int, head: int | None) -> tuple[Version, ...]:
+    known = {v.version: v for v in reader.versions() if v.seq <= seq}
+    line: set[int] = set()
+    while head is not None and head in known and head not in line:
+        line.add(head)
+        head = known[head].parent
+    return tuple(replace(v, active=n in line) for n, v in known.items())
+
+
+def _attempts(reader: Reader, before: int) -> tuple[Attempt, ...]:
+    entries = reader.tail(1, before=before, kinds=("attempt",))
+    event = entries[0].event() if entries else None
+    if not isinstance(event, ev.AttemptScored):
+        return ()
+    attempts = reader.attempts(before=event.attempt + 1, limit=ATTEMPTS)
+    judged = {e.attempt for e in (x.event() for x in reader.tail(3, before=before, kinds=("gate", "version")))
+              if isinstance(e, ev.GateDecided | ev.VersionCommitted)}  # fmt: skip
+    if attempts and attempts[-1].attempt not in judged:
+        attempts[-1] = replace(attempts[-1], verdict=None, ratio=None, low=None, high=None, version=None)
+    return tuple(attempts)
+
+
+def _baselines(reader: Reader, before: int) -> dict[str, Score]:
+    events = (e.event() for e in reader.tail(100, before=before, kinds=("baseline",)))
+    return {e.name: e.score for e in events if isinstance(e, ev.BaselineMeasured)}
+
+
+def _alert_then(alert: Alert, at: float) -> Alert:
+    later = alert.closed_at is not None and alert.closed_at > at
+    return replace(alert, closed_at=None, closed_by=None, closed_reason=None) if later else alert
+
+
+def _interventions(reader: Reader, seq: int) -> tuple[Intervention, ...]:
+    events = (e.event() for e in reader.events(seq, kinds=("intervention_judged",), limit=10_000))
+    later = {e.intervention for e in events if isinstance(e, ev.InterventionJudged)}
+    found = [i for i in reader.interventions() if i.seq <= seq]
+    return tuple(replace(i, helped=None, how=None) if i.intervention in later else i for i in found)
+
+
+def _directions(reader: Reader, before: int) -> tuple[Direction, ...]:
+    found: dict[str, Direction] = {}
+    for entry in reader.tail(20_000, before=before, kinds=("direction",)):
+        e = entry.event()
+        if not isinstance(e, ev.DirectionChanged):
+            continue
+        old = found.get(e.direction)
+        tried = (old.tried if old else 0) + (e.state == "pursued")
+        first, why = (old.first_at, e.why or old.why) if old else (entry.at, e.why)
+        found[e.direction] = Direction(e.direction, e.name, e.source, e.state, why, first, entry.at, tried, None)
+    return tuple(found.values())
+
+
+def _command_then(command: Command, at: float) -> Command:
+    return replace(command, state="sent", state_at=command.at, reason="") if command.state_at > at else command
+
+
+def _spend(reader: Reader, before: int) -> Spend:
+    events = [e.event() for e in reader.tail(100_000, before=before, kinds=("spent",))]
+    calls = [e for e in events if isinstance(e, ev.Spent)]
+    return Spend(
+        sum(c.usd or 0.0 for c in calls),
+        sum(c.input_tokens for c in calls),
+        sum(c.output_tokens for c in calls),
+        sum(c.cache_read_tokens for c in calls),
+        sum(c.cache_write_tokens for c in calls),
+        len(calls),
+        sum(c.usd is None for c in calls),
+    )

@@ -1,0 +1,90 @@
+"""Figures for people: throughput, ratios, ages, money. Aligned, short, and never more precise than true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_UNITS = ((1.0, "TFLOPS"), (1e-3, "GFLOPS"), (1e-6, "MFLOPS"))
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How a table of throughputs is written: all its figures share one unit and one number of decimals."""
+
+    scale: float
+    name: str
+    decimals: int
+
+    def text(self, tflops: float | None) -> str:
+        """A figure without its unit; a dash when nothing was measured."""
+        return "—" if tflops is None else f"{tflops / self.scale:.{self.decimals}f}"
+
+    def full(self, tflops: float | None) -> str:
+        """A figure with its unit."""
+        return "—" if tflops is None else f"{self.text(tflops)} {self.name}"
+
+
+def unit_for(values: Iterable[float | None]) -> Unit:
+    """The unit in which the largest of `values` (TFLOPS) has one to four digits before the point."""
+    top = max((v for v in values if v), default=1.0)
+    scale, name = next(((s, n) for s, n in _UNITS if top >= s), _UNITS[-1])
+    figure = top / scale
+    return Unit(scale, name, 0 if figure >= 1000 else 1 if figure >= 100 else 2 if figure >= 10 else 3)
+
+
+def ratio(value: float | None, digits: int = 2) -> str:
+    """A ratio: `1.31×`."""
+    return "—" if value is None else f"{value:.{digits}f}×"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A signed change: `+4.2 %`."""
+    return "—" if fraction is None else f"{fraction * 100:+.{digits}f} %"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one or two letters: `4s`, `12m`, `3h`, `2d`."""
+    seconds = max(seconds, 0.0)
+    if seconds < 60:
+        return f"{int(seconds)}s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)}m"
+    if seconds < 86_400:
+        return f"{int(seconds // 3600)}h"
+    return f"{int(seconds // 86_400)}d"
+
+
+def duration(seconds: float) -> str:
+    """How long something took: `0.4s`, `12.3s`, `4m 05s`, `3h 12m`, `2d 4h`."""
+    seconds = max(seconds, 0.0)
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
+    if seconds < 86_400:
+        return f"{int(seconds // 3600)}h {int(seconds % 3600 // 60):02d}m"
+    return f"{int(seconds // 86_400)}d {int(seconds % 86_400 // 3600)}h"
+
+
+def elapsed(seconds: float) -> str:
+    """A clock that does not flicker: seconds only within the first hour."""
+    seconds = max(seconds, 0.0)
+    return f"{int(seconds // 60)}m {int(seconds % 60):02d}s" if seconds < 3600 else duration(seconds)
+
+
+def money(usd: float) -> str:
+    """Dollars: `$0.42`, `$312`."""
+    return f"${usd:.2f}" if usd < 100 else f"${usd:,.0f}"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 version`, `15 versions`."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def tokens(n: int) -> str:
+    """Tokens: `950`, `12.4k`, `3.1M`."""
+    if n < 1000:
+        return str(n)
+    return f"{n / 1000:.1f}k" if n < 1_000_000 else f"{n / 1e6:.1f}M"

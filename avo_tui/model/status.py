@@ -1,0 +1,135 @@
+"""The status lines: is it alive, is it getting better, what does it cost, what is it doing."""
+
+from __future__ import annotations
+
+from avo_tui.model import show
+from avo_tui.model.lines import Line, Span, clip, join_fitting, one_line, spread, width_of
+from avo_tui.model.snapshot import Snapshot
+
+AMBER_S, RED_S = 10.0, 60.0
+STATES = {
+    "starting": ("◌ STARTING", "info"),
+    "running": ("● RUNNING", "good"),
+    "paused": ("‖ PAUSED", "warn"),
+    "stopping": ("◍ STOPPING", "warn"),
+    "finished": ("■ FINISHED", "info"),
+    "crashed": ("✗ CRASHED", "bad"),
+}
+_DOT: Span = (" · ", "faint")
+
+
+def first_line(s: Snapshot, width: int, *, readonly: bool, replaying: str = "") -> Line:
+    """Who and how well: state, run, incumbent, ratio to the baseline, heartbeat."""
+    state, role = STATES.get(s.state, (s.state.upper(), "warn"))
+    right = _health(s, readonly=readonly, replaying=replaying)
+    parts: list[Line] = [((state, role),), ((s.run, "head"),), *_incumbent(s)]
+    room = width - width_of(right) - 3
+    return spread(((" ", ""), *join_fitting(parts, ("  ", ""), room)), (*right, (" ", "")), width)
+
+
+def _incumbent(s: Snapshot) -> list[Line]:
+    if s.incumbent is None:
+        return [(("no version yet", "dim"),)]
+    unit = show.unit_for([s.incumbent.geomean_tflops])
+    parts: list[Line] = [((f"v{s.incumbent.version} ", "accent"), (unit.full(s.incumbent.geomean_tflops), "strong"))]
+    if s.baseline and s.incumbent.geomean_tflops:
+        ratio = s.incumbent.geomean_tflops / s.baseline[1]
+        role = "good" if ratio >= 1.0 else "warn"
+        parts.append(((f"{show.ratio(ratio)} ", role), (s.baseline[0], "dim")))
+    if gain := _gain(s):
+        parts.append(((gain, "dim"),))
+    return parts
+
+
+def _gain(s: Snapshot) -> str:
+    seed = s.versions[0].geomean_tflops if s.versions else None
+    now = s.incumbent.geomean_tflops if s.incumbent else None
+    return f"{show.ratio(now / seed, 1)} seed" if seed and now and now > seed * 1.005 else ""
+
+
+def _health(s: Snapshot, *, readonly: bool, replaying: str) -> Line:
+    mode: Line = (("READ-ONLY", "warn"),) if readonly else ()
+    if replaying or s.at is not None:
+        return ((replaying or f"PAST #{s.seq}", "badge"), ("  ", ""), *mode)
+    gap: Line = (("  ", ""),) if mode else ()
+    return (*mode, *gap, *heartbeat(s))
+
+
+def heartbeat(s: Snapshot) -> Line:
+    """LIVE with the heartbeat's age: amber after 10 s, red after 60 s."""
+    age = s.heartbeat_age_s
+    if s.state == "starting" or age is None:
+        return (("waiting for the engine", "info"),)
+    if s.state == "finished":
+        return ((f"ended {show.age(age)} ago", "dim"),)
+    if s.state == "crashed":
+        return ((f"✗ DEAD {show.age(age)}", "bad"),)
+    if age >= RED_S:
+        return ((f"✗ SILENT {show.age(age)}", "bad"),)
+    if age >= AMBER_S:
+        return ((f"▲ LATE {show.age(age)}", "warn"),)
+    return ((f"LIVE {max(int(age), 1)}s" if age < 3 else f"LIVE {int(age)}s", "good"),)
+
+
+def second_line(s: Snapshot, width: int, *, clock: float) -> Line:
+    """How long, how much, how lately, at what cost; then what is happening now."""
+    limits = s.config.limits if s.config else None
+    of = f" of {show.duration(limits.minutes * 60)}" if limits and limits.minutes else ""
+    known: list[Line] = [
+        ((show.elapsed(_elapsed(s, clock)) + of, ""),),
+        ((show.count(len(s.versions), "version"), ""),),
+        ((show.count(s.attempt_count, "attempt"), ""),),
+        _last_gain(s, clock),
+        _cost(s),
+    ]
+    left = join_fitting(known, _DOT, width - 2)
+    right = _doing(s)
+    room = width - width_of(left) - 5
+    return spread(((" ", ""), *left), (*clip(right, room), (" ", "")) if room > 12 else (), width)
+
+
+def _elapsed(s: Snapshot, clock: float) -> float:
+    return s.elapsed_s if s.ended_at or s.at is not None else max(clock - s.created_at, 0.0)
+
+
+def _last_gain(s: Snapshot, clock: float) -> Line:
+    gains = [v for v in s.active if v.verdict == "improved"]
+    if not gains:
+        return ()
+    now = s.now if s.at is not None or s.ended_at else clock
+    return (("last gain ", "dim"), (f"{show.age((s.ended_at or now) - gains[-1].created_at)} ago", ""))
+
+
+def _cost(s: Snapshot) -> Line:
+    if not s.spend.calls:
+        return ()
+    limits = s.config.limits if s.config else None
+    of = f" of {show.money(limits.usd)}" if limits and limits.usd else ""
+    role = "warn" if limits and limits.usd and s.spend.usd > 0.8 * limits.usd else ""
+    return ((show.money(s.spend.usd) + of, role),)
+
+
+def _doing(s: Snapshot) -> Line:
+    if s.trouble:
+        return ((s.trouble, "bad"),)
+    if s.state == "crashed":
+        return ((f"the engine died; 'avo resume {s.run}' goes on from v{s.head}", "bad"),)
+    if s.state not in ("running", "stopping", "paused"):
+        return ()
+    text = one_line(s.slot("activity") or (s.engine.activity if s.engine else ""))
+    return ((text, "info"),) if text and text != s.state else ()
+
+
+def alert_lines(s: Snapshot, width: int, count: int, *, readonly: bool) -> list[Line]:
+    """The gravest open alerts, at most `count` lines."""
+    alerts = s.open_alerts
+    lines: list[Line] = []
+    for i, a in enumerate(alerts[:count]):
+        role = {"critical": "bad", "warning": "warn"}.get(a.severity, "info")
+        more = len(alerts) - count if i == count - 1 else 0
+        right: Line = ((f"+{more} more ", "dim"),) if more > 0 else ()
+        if not readonly and i == 0:
+            right = (*right, ("A", "key"), (" acknowledge ", "dim"))
+        left: Line = ((f" ▲ {a.severity}: ", role), (one_line(a.name), "strong"), (f"  {one_line(a.evidence)}", "dim"))
+        lines.append(spread(left, right, width))
+    return lines

@@ -1,0 +1,105 @@
+"""Supervisor and commands: what was seen, what was done about it, and whether it helped."""
+
+from __future__ import annotations
+
+from avo_tui.model import show
+from avo_tui.model.lines import Line, Row, clean, clip_text, left, one_line, spread, wrap
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.view import View
+from engine.record.commands import Command
+from engine.record.reader import Alert, Intervention
+
+
+def supervisor(s: Snapshot, view: View) -> list[Row]:
+    """Open alerts first, then interventions and closed alerts, newest first.
+
+    Keys: ("alert", number) and ("intervention", number).
+    """
+    rows: list[Row] = []
+    for a in s.open_alerts:
+        rows += _alert(s, a, view)
+    past: list[Alert | Intervention] = [a for a in s.alerts if a.closed_at is not None]
+    past += s.interventions
+    for thing in sorted(past, key=lambda x: -x.at):
+        rows += _alert(s, thing, view) if isinstance(thing, Alert) else _intervention(s, thing, view)
+    return rows or [Row((("  all quiet: no alert and no intervention so far", "dim"),))]
+
+
+def _alert(s: Snapshot, a: Alert, view: View) -> list[Row]:
+    if not view.wants(f"{a.severity} {a.what} {a.name} {a.evidence}"):
+        return []
+    role = {"critical": "bad", "warning": "warn"}.get(a.severity, "info")
+    key = ("alert", a.alert)
+    if a.closed_at is not None:
+        end = f"closed by {clean(a.closed_by or '')} {show.age(s.now - a.closed_at)} ago "
+        head: Line = ((f" △ {a.severity} ", "dim"), (one_line(a.name), "dim"))
+        return [Row(spread(head, ((end, "dim"),), view.width), key)]
+    head = ((f" ▲ {a.severity} ", role), (one_line(a.name), "strong"))
+    rows = [Row(spread(head, (("open ", role), (f"{show.age(s.now - a.at)} ", "dim")), view.width), key)]
+    return rows + [Row(((f"   {text}", "dim"),)) for text in wrap(clean(a.evidence), view.width - 4)]
+
+
+def _intervention(s: Snapshot, i: Intervention, view: View) -> list[Row]:
+    if not view.wants(f"{i.level} {i.saw} {i.diagnosis} {' '.join(i.directions)}"):
+        return []
+    ends = {None: ("not known yet", "dim"), True: ("✓ helped", "good"), False: ("✗ did not help", "warn")}
+    text, role = ends[i.helped]
+    head: Line = ((f" ⟳ {i.level} ", "super"), (one_line(i.saw), ""))
+    rows = [Row(spread(head, ((f"{text} ", role), (f"{show.age(s.now - i.at)} ", "dim")), view.width),
+                ("intervention", i.intervention))]  # fmt: skip
+    rows += [Row(((f"   {text}", "dim"),)) for text in wrap(clean(i.diagnosis), view.width - 4)]
+    rows += [Row((("   → ", "super"), (clip_text(one_line(d), view.width - 6), ""))) for d in i.directions]
+    if i.how:
+        rows.append(Row((("   " + clip_text(one_line(i.how), view.width - 4), role),)))
+    return rows
+
+
+def commands(s: Snapshot, view: View) -> list[Row]:
+    """Every command with its life, newest first; keys are command numbers."""
+    rows = [
+        Row(_command(s, c, view.width), c.command)
+        for c in reversed(s.commands)
+        if view.wants(f"{c.person} {c.verb} {c.state} {argument_of(c)}")
+    ]
+    return rows or [Row((("  no command yet: P pauses, I gives a direction, R rolls back", "dim"),))]
+
+
+def _command(s: Snapshot, c: Command, width: int) -> Line:
+    head: Line = ((f" #{c.command:<3} ", "dim"), (f"{c.verb} ", "strong"), (argument_of(c), ""))
+    tail: Line = (*life(c), (f"  {left(clip_text(clean(c.person), 10), min(len(c.person), 10))}", "you"),
+                  (f" {show.age(s.now - c.at):>4} ", "dim"))  # fmt: skip
+    return spread(head, tail, width, share=0.45)
+
+
+def life(c: Command) -> Line:
+    """A command's life so far: `sent → seen → applied 2.1s`."""
+    took = show.duration(c.state_at - c.at)
+    if c.state == "sent":
+        return (("sent", "info"), (" → …", "quiet"))
+    if c.state == "seen":
+        return (("sent → ", "quiet"), ("seen", "info"), (" → …", "quiet"))
+    role = "good" if c.state == "applied" else "bad"
+    mark = "✓" if c.state == "applied" else "✗"
+    why = f": {clip_text(one_line(c.reason), 48)}" if c.reason else ""
+    return (("sent → seen → ", "quiet"), (f"{mark} {c.state}", role), (why, "dim"), (f" {took}", "dim"))
+
+
+def argument_of(c: Command) -> str:
+    """What a command was about, in a few words."""
+    a = c.arguments
+    if c.verb == "direct":
+        return one_line(str(a.get("text", "")))
+    if c.verb == "rollback":
+        return f"to v{a.get('version')}"
+    if c.verb in ("acknowledge", "cancel"):
+        return f"#{a.get('alert', a.get('command'))}"
+    return " ".join(f"{k} {one_line(str(v))}" for k, v in a.items())
+
+
+def latest(s: Snapshot, client: str) -> Line:
+    """The newest command's life, for the last line of the screen; empty when it is long over."""
+    mine = [c for c in s.commands if c.client == client] or list(s.commands)
+    if not mine or (mine[-1].state in ("applied", "refused") and s.now - mine[-1].state_at > 20):
+        return ()
+    c = mine[-1]
+    return ((f"#{c.command} {c.verb} ", "strong"), *life(c))

@@ -1,0 +1,118 @@
+"""The trajectory: the best version against the baselines, over versions or over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from avo_tui.model import show
+from avo_tui.model.lines import Line, Row, fit, right
+from avo_tui.model.plot import Canvas, ticks
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Maps TFLOPS to dots."""
+
+    low: float
+    high: float
+    down: int
+    log: bool
+
+    def y(self, value: float) -> int:
+        if self.log:
+            part = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return round(part * (self.down - 1))
+
+
+def trajectory(s: Snapshot, view: View) -> list[Row]:
+    """The plot, `view.height` lines high. `view.order`: 0 over versions, 1 over time."""
+    measured = [v for v in s.versions if v.geomean_tflops]
+    if not measured:
+        return [Row((("  no version yet: the seed is being scored", "dim"),))]
+    unit = show.unit_for([v.geomean_tflops for v in measured] + [b.geomean_tflops for b in s.baselines.values()])
+    margin = 7
+    canvas = Canvas(view.width - margin - 1, view.height - 1, ascii=view.ascii)
+    scale = _scale(s, canvas)
+    _draw_best(s, canvas, scale, over_time=view.order % 2 == 1)
+    _draw_baselines(s, canvas, scale, unit)
+    axis = _axis(scale, canvas, unit)
+    rows = [Row(((right(axis.get(y, ""), margin - 1), "dim"), ("┤" if y in axis else "│", "faint"), *line))
+            for y, line in enumerate(canvas.rows())]  # fmt: skip
+    return [*rows, Row(_below(s, view, margin, unit))]
+
+
+def _scale(s: Snapshot, canvas: Canvas) -> _Scale:
+    values = [v.geomean_tflops for v in s.versions if v.geomean_tflops]
+    values += [b.geomean_tflops for b in s.baselines.values() if b.geomean_tflops]
+    low, high = min(values), max(values)
+    if high / low > 6:
+        return _Scale(low / 1.15, high * 1.15, canvas.down, True)
+    gap = (high - low) * 0.12 or high * 0.1
+    return _Scale(max(low - gap, 0.0), high + gap, canvas.down, False)
+
+
+def _draw_baselines(s: Snapshot, canvas: Canvas, scale: _Scale, unit: show.Unit) -> None:
+    for name, score in s.baselines.items():
+        if not score.geomean_tflops:
+            continue
+        y = scale.y(score.geomean_tflops)
+        for x in range(0, canvas.across, 1 if canvas.ascii else 4):
+            canvas.dot(x, y, "base", layer=1, mark="-")
+            if not canvas.ascii:
+                canvas.dot(x + 1, y, "base", layer=1)
+        row = canvas.height - 1 - (y if canvas.ascii else y // 4)
+        label = f" {name} {unit.text(score.geomean_tflops)} "
+        canvas.text(1, row - 1 if row else row + 1, label[: canvas.width - 2], "base")
+
+
+def _draw_best(s: Snapshot, canvas: Canvas, scale: _Scale, *, over_time: bool) -> None:
+    last_x: int | None = None
+    last_y = 0
+    for i, v in enumerate(s.versions):
+        if not v.geomean_tflops:
+            continue
+        x, y = _x(s, i, canvas.across, over_time=over_time), scale.y(v.geomean_tflops)
+        if not v.active:
+            canvas.dot(x, y, "dim", layer=0, mark="o")
+            continue
+        if last_x is not None:
+            canvas.line(last_x, last_y, x, last_y, "plot", layer=2, mark="=")
+            canvas.line(x, last_y, x, y, "plot", layer=2, mark="|")
+        canvas.dot(x, y, "plot", layer=3, mark="*")
+        last_x, last_y = x, y
+    if last_x is not None:
+        canvas.line(last_x, last_y, canvas.across - 1, last_y, "plot", layer=2, mark="=")
+
+
+def _x(s: Snapshot, i: int, across: int, *, over_time: bool) -> int:
+    if not over_time:
+        return round((i + 0.5) / len(s.versions) * (across - 1)) if len(s.versions) > 1 else 0
+    whole = max((s.ended_at or s.now) - s.created_at, 1.0)
+    return round(min(max((s.versions[i].created_at - s.created_at) / whole, 0.0), 1.0) * (across - 1))
+
+
+def _axis(scale: _Scale, canvas: Canvas, unit: show.Unit) -> dict[int, str]:
+    marks = ticks(scale.low, scale.high, max(canvas.height // 3, 2), log=scale.log)
+    rows: dict[int, str] = {}
+    for value in marks:
+        y = scale.y(value)
+        row = canvas.height - 1 - (y if canvas.ascii else y // 4)
+        figure = value / unit.scale
+        rows.setdefault(row, f"{figure:.0f}" if figure >= 10 else f"{figure:.3g}")
+    return rows
+
+
+def _below(s: Snapshot, view: View, margin: int, unit: show.Unit) -> Line:
+    first, last = s.versions[0], s.versions[-1]
+    over_time = view.order % 2 == 1
+    ends = ("0", show.duration(s.elapsed_s)) if over_time else (f"v{first.version}", f"v{last.version}")
+    over = "over time" if over_time else "over versions"
+    room = view.width - margin - 1
+    middle = f"{unit.name} {over}".center(max(room - len(ends[0]) - len(ends[1]), 0))
+    line = ((" " * (margin - 1), ""), ("└", "faint"), (ends[0], "dim"), (middle[:room], "quiet"), (ends[1], "dim"))
+    return fit(line, view.width)

@@ -1,0 +1,65 @@
+"""The attempts: everything that was evaluated, kept or not, newest first."""
+
+from __future__ import annotations
+
+from avo_tui.model import show
+from avo_tui.model.lines import Line, Row, clip_text, left, one_line, right
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.tree import VERDICTS
+from avo_tui.model.view import View
+from engine.record.reader import Attempt
+
+ORDERS = ("newest first", "fastest first")
+
+
+def attempts(s: Snapshot, view: View) -> list[Row]:
+    """A row for each attempt; keys are ("attempt", number)."""
+    if not s.attempts:
+        return [Row((("  nothing was evaluated yet", "dim"),))]
+    unit = show.unit_for([a.geomean_tflops for a in s.attempts])
+    wide = max(len(unit.text(a.geomean_tflops)) for a in s.attempts)
+    shown = [a for a in reversed(s.attempts) if view.wants(text_of(a))]
+    if view.order % len(ORDERS) == 1:
+        shown.sort(key=lambda a: -(a.geomean_tflops or 0.0))
+    if not shown:
+        return [Row((("  no attempt matches the filter", "dim"),))]
+    return [
+        Row(_line(s, a, view.width, right(unit.text(a.geomean_tflops), wide)), ("attempt", a.attempt)) for a in shown
+    ]
+
+
+def text_of(a: Attempt) -> str:
+    """What the filter looks through."""
+    kept = f"v{a.version}" if a.version is not None else "rejected"
+    return f"a{a.attempt} {a.name} {a.stage} {a.verdict or ''} {a.reason} {kept} {a.hypothesis}"
+
+
+def outcome(a: Attempt) -> tuple[str, str]:
+    """How an attempt ended, with a mark, and its role."""
+    if not a.correct:
+        return f"✗ {a.stage}", "bad"
+    if a.verdict is None:
+        return "· measured", "dim"
+    mark, role = VERDICTS.get(a.verdict, ("·", "dim"))
+    return f"{mark} {a.verdict}", role
+
+
+def _line(s: Snapshot, a: Attempt, width: int, figure: str) -> Line:
+    text, role = outcome(a)
+    kept = f"v{a.version}" if a.version is not None else ""
+    ago = right(show.age(s.now - a.created_at), 5)
+    head: Line = (
+        (left(f" a{a.attempt}", 7), "dim"),
+        (left(text, 12), role),
+        (figure, "" if a.correct else "dim"),
+        (right(show.ratio(a.ratio, 3) if a.ratio else "", 8) + " ", role if a.ratio else "dim"),
+        (left(kept, 4), "accent"),
+    )
+    room = width - sum(len(t) for t, _ in head) - len(ago) - 1
+    why = f"{one_line(a.name)}" + (f"  {one_line(a.reason)}" if not a.correct else "")
+    if room < 4:
+        return head
+    name = clip_text(one_line(a.name), room)
+    rest = clip_text(why[len(one_line(a.name)) :], room - len(name)) if len(name) < room else ""
+    pad = " " * max(room - len(name) - len(rest), 0)
+    return (*head, (" " + name, ""), (rest, "dim"), (pad + ago, "dim"))

@@ -1,0 +1,378 @@
+"""The room: every pane of one run, laid out by the floor plan, steered by the key table."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.screen import Screen
+from textual.widget import Widget
+
+from avo_tui.keys import TABLE, Key
+from avo_tui.model import plan, steering
+from avo_tui.model.lines import EMPTY, Line
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.view import View
+from avo_tui.screens.acting import Acting
+from avo_tui.widgets.bars import AlertBar, KeyBar, StatusBar
+from avo_tui.widgets.painted import Painted, Painting
+from avo_tui.widgets.pane import Pane
+from avo_tui.widgets.prompt import Prompt
+from avo_tui.widgets.stream import Output, Stream, Transcript
+from avo_tui.widgets.tables import Attempts, Commands, Context, Scores, Supervisor, Trajectory, Versions
+
+_PANES: dict[str, type[Pane]] = {
+    "scores": Scores,
+    "transcript": Transcript,
+    "trajectory": Trajectory,
+    "versions": Versions,
+    "output": Output,
+    "supervisor": Supervisor,
+    "commands": Commands,
+    "attempts": Attempts,
+    "context": Context,
+}
+
+
+class TooSmall(Painted):
+    """What is shown when the room does not fit."""
+
+    def paint(self, width: int, height: int) -> Sequence[Painting]:
+        """Say how large the terminal must be."""
+        text = f" {width}×{height} is too small: enlarge to {plan.MIN_WIDTH}×{plan.MIN_HEIGHT}"
+        return [(((text, "warn"),), ""), (((" q detaches; the run goes on", "dim"),), "")][:height]
+
+
+class _Floor(Layout):
+    """Places the room's widgets where the floor plan says."""
+
+    name = "floor"
+
+    def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
+        """Regions for the widgets that are shown."""
+        assert isinstance(parent, Room)
+        return [
+            WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child, 0)
+            for child in children
+            if (region := parent.regions(size).get(child.id or "")) is not None
+        ]
+
+
+class Room(Acting, Screen[None]):
+    """The control room's main screen."""
+
+    BINDINGS = [Binding(k.keys, k.action, k.help, id=k.id, show=False) for k in TABLE if k.id != "interrupt"]  # noqa: RUF012
+    AUTO_FOCUS = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 1
+        self.zoomed = ""
+        self.panes: dict[str, Pane] = {name: make(name) for name, make in _PANES.items()}
+        self._floor = _Floor()
+        self._shape: object = None
+
+    @property
+    def layout(self) -> Layout:
+        """The floor plan."""
+        return self._floor
+
+    def compose(self) -> ComposeResult:
+        """Bars, panes, and what takes their place when there is no room."""
+        yield StatusBar(id="status")
+        yield AlertBar(id="alerts")
+        yield from self.panes.values()
+        yield KeyBar(id="keys")
+        yield Prompt(id="prompt")
+        yield TooSmall(id="small")
+
+    def on_mount(self) -> None:
+        """Show the first moment at once."""
+        self.prompt.display = False
+        self.arrange_panes()
+        self.show_moment(self.avo.snapshot)
+        self.focus_pane("scores" if self.panes["scores"].display else self._visible()[0])
+
+    # Layout.
+
+    @property
+    def prompt(self) -> Prompt:
+        """The line where `/`, `:` and `t` are typed."""
+        return self.query_one(Prompt)
+
+    def alert_count(self, size: Size) -> int:
+        """How many alert lines there are: none when all is quiet."""
+        most = 1 if size.width < plan.MID else 2
+        return min(len(self.avo.snapshot.open_alerts), most)
+
+    def placed(self, size: Size) -> list[plan.Placed]:
+        """The panes' places within the body."""
+        body = size.height - 3 - self.alert_count(size)
+        return plan.plan(size.width, body, self.number, zoom=self.zoomed, scores=self._score_rows())
+
+    def _score_rows(self) -> int:
+        known = self.avo.snapshot
+        best = known.incumbent.score.configurations if known.incumbent else ()
+        return max(len(best), 1) + 2
+
+    def regions(self, size: Size) -> dict[str, Region]:
+        """Where each widget lies, by id."""
+        if plan.too_small(*size):
+            return {"small": Region(0, 0, size.width, size.height)}
+        alerts = self.alert_count(size)
+        top = 2 + alerts
+        found = {p.pane: Region(p.x, p.y + top, p.width, p.height) for p in self.placed(size)}
+        found["status"] = Region(0, 0, size.width, 2)
+        found["alerts"] = Region(0, 2, size.width, alerts)
+        last = "prompt" if self.prompt.display else "keys"
+        found[last] = Region(0, size.height - 1, size.width, 1)
+        return {name: region for name, region in found.items() if region.area}
+
+    def arrange_panes(self) -> None:
+        """Tell every widget whether and how it is shown; lays out again only when that changed."""
+        size = self.app.size
+        shown = self.regions(size)
+        placed = {p.pane: p for p in self.placed(size)}
+        shape = (tuple(shown.items()), tuple(placed.items()))
+        if shape == self._shape:
+            return
+        self._shape = shape
+        for child in self.children:
+            if child.id != "prompt":
+                child.display = (child.id or "") in shown
+        for name, p in placed.items():
+            pane = self.panes[name]
+            if (pane.tabs, pane.edge) != (p.tabs, p.edge):
+                pane.tabs, pane.edge = p.tabs, p.edge
+                pane.repaint(everything=True)
+        self.refresh(layout=True)
+        focused = self.focused
+        if isinstance(focused, Pane) and not focused.display and (seen := self._visible()):
+            self.focus_pane(seen[0])
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size may be another layout."""
+        self.arrange_panes()
+
+    def _visible(self) -> list[str]:
+        return [p.pane for p in self.placed(self.app.size)]
+
+    def focus_pane(self, name: str) -> None:
+        """Focus a pane that is shown."""
+        self.panes[name].focus()
+
+    # Moments.
+
+    def show_moment(self, snapshot: Snapshot) -> None:
+        """Show a moment in every visible widget."""
+        self.arrange_panes()
+        self.query_one(StatusBar).show(snapshot)
+        self.query_one(AlertBar).show(snapshot)
+        for pane in self.panes.values():
+            pane.show(snapshot)
+        self._show_keys()
+
+    def tick(self) -> None:
+        """The clock moved on."""
+        self.query_one(StatusBar).repaint()
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        message: Line = self.avo.message or steering.latest(self.avo.snapshot, self.avo.client)
+        self.query_one(KeyBar).show(self._hints(), message)
+
+    def _hints(self) -> list[Key]:
+        here = self.focused.id if isinstance(self.focused, Pane) else ""
+        keys = [
+            k
+            for k in self.avo.keys
+            if k.hint and (not k.panes or here in k.panes) and not (k.acts and self.avo.readonly)
+        ]
+        return sorted(keys, key=lambda k: (not k.panes, k.id not in ("help",)))
+
+    def on_descendant_focus(self) -> None:
+        """Other panes have other keys."""
+        self._show_keys()
+
+    # Panes.
+
+    @property
+    def pane(self) -> Pane:
+        """The focused pane."""
+        return self.focused if isinstance(self.focused, Pane) else self.panes[self._visible()[0]]
+
+    def action_view(self, number: int) -> None:
+        """Show a view and focus its first pane; its number again goes on to its next pane."""
+        names = [n for n in plan.VIEWS[number][1] if plan.view_of(n) == number]
+        if self.number == number and self.pane.id in names:
+            at = names.index(str(self.pane.id)) + 1
+            names = names[at:] + names[:at]
+        self.number, self.zoomed = number, ""
+        self.arrange_panes()
+        self.show_moment(self.avo.snapshot)
+        self.focus_pane(next(n for n in names if self.panes[n].display))
+
+    def action_focus_pane(self, by: int) -> None:
+        """The next or previous visible pane."""
+        seen = self._visible()
+        here = seen.index(str(self.pane.id)) if self.pane.id in seen else 0
+        self.focus_pane(seen[(here + by) % len(seen)])
+
+    def action_zoom(self, by: int) -> None:
+        """The focused pane fills the room, or no longer."""
+        self.zoomed = str(self.pane.id) if by > 0 else ""
+        self.arrange_panes()
+        self.show_moment(self.avo.snapshot)
+
+    def action_reset(self) -> None:
+        """The usual layout, no filters, following."""
+        self.zoomed, self.number = "", 1
+        for pane in self.panes.values():
+            pane.view = View(marked=pane.view.marked)
+            if isinstance(pane, Stream):
+                pane.follow()
+        self.arrange_panes()
+        self.show_moment(self.avo.snapshot)
+
+    def action_redraw(self) -> None:
+        """Draw everything anew."""
+        self.refresh(layout=True)
+        for pane in self.panes.values():
+            pane.repaint(everything=True)
+
+    def action_move(self, by: int) -> None:
+        """One row."""
+        self.pane.move(by)
+
+    def action_page(self, by: int) -> None:
+        """Half a page."""
+        self.pane.page(by)
+
+    def action_edge(self, by: int) -> None:
+        """The first or the last row."""
+        self.pane.edge_to(by)
+
+    def action_sideways(self, by: int) -> None:
+        """To the side."""
+        self.pane.sideways(by)
+
+    def action_order(self) -> None:
+        """The next order of a table; everything folded or not in a stream."""
+        pane = self.pane
+        if isinstance(pane, Stream):
+            pane.fold_all()
+        else:
+            pane.look(replace(pane.view, order=pane.view.order + 1))
+
+    def action_fold(self) -> None:
+        """Unfold or fold a block."""
+        if isinstance(self.pane, Stream):
+            self.pane.fold()
+
+    def action_follow(self) -> None:
+        """Back to the newest line and to now."""
+        if self.avo.snapshot.at is not None:
+            self.avo.seek(None)
+        for pane in self.panes.values():
+            if isinstance(pane, Stream):
+                pane.follow()
+
+    def action_back(self) -> None:
+        """Leave the zoom, the filter or the past, whichever is nearest."""
+        if self.zoomed:
+            self.action_zoom(-1)
+        elif self.pane.view.filter:
+            self.pane.look(replace(self.pane.view, filter=""))
+        elif self.avo.snapshot.at is not None:
+            self.action_follow()
+        self._show_keys()
+
+    def on_pane_opened(self, message: Pane.Opened) -> None:
+        """A row was opened with the mouse."""
+        self.open_key(message.key)
+
+    def on_pane_chosen(self, message: Pane.Chosen) -> None:
+        """A tab was picked with the mouse."""
+        self.action_view(message.view)
+
+    def action_open(self) -> None:
+        """Open what is under the cursor."""
+        pane = self.pane
+        if isinstance(pane, Stream):
+            pane.fold()
+        elif pane.chosen() is not None:
+            self.open_key(pane.chosen())
+
+    def open_key(self, key: Hashable, *, tab: str = "") -> None:
+        """Open a version or an attempt."""
+
+    # Finding.
+
+    def action_find(self) -> None:
+        """Ask what to find or filter."""
+        word = "find" if self.pane.searches else "filter"
+        self._ask(word, f"{word} in {self.pane.title.lower()}: ", self.pane.view.filter)
+
+    def _ask(self, purpose: str, label: str, value: str = "") -> None:
+        self.prompt.ask(purpose, label, value)
+        self.prompt.display = True
+        self.arrange_panes()
+        self.prompt.focus_input()
+        self._asker = self.pane
+
+    _asker: Pane | None = None
+
+    def on_prompt_changed(self, message: Prompt.Changed) -> None:
+        """Filters apply while they are typed."""
+        if message.purpose == "filter" and self._asker is not None:
+            self._asker.look(replace(self._asker.view, filter=message.value))
+
+    def on_prompt_answered(self, message: Prompt.Answered) -> None:
+        """A line was typed, or given up."""
+        pane = self._asker or self.pane
+        self.prompt.display = False
+        self.arrange_panes()
+        pane.focus()
+        if message.purpose in ("find", "filter"):
+            pane.look(replace(pane.view, filter=message.value or ""))
+            if message.purpose == "find" and message.value:
+                self.action_previous_match()
+        elif message.value:
+            self.obey(message.purpose, message.value)
+        self._show_keys()
+
+    def obey(self, purpose: str, text: str) -> None:
+        """What was typed after `:` or `t`."""
+
+    def action_next_match(self) -> None:
+        """The next match below."""
+        self._find(1)
+
+    def action_previous_match(self) -> None:
+        """The next match above."""
+        self._find(-1)
+
+    def _find(self, by: int) -> None:
+        pane = self.pane
+        if not pane.view.filter:
+            self.avo.say("nothing to find: / asks for it")
+        elif isinstance(pane, Stream):
+            if not pane.find(by):
+                self.avo.say(f"no {'further' if by > 0 else 'earlier'} {pane.view.filter!r}", "warn")
+        else:
+            pane.move(by)
+
+    def action_copy(self) -> None:
+        """Copy what is selected."""
+        text = self.pane.copied()
+        if text:
+            self.avo.copy_text(text)
+
+    def marked_line(self) -> Line:
+        """Nothing is marked by itself."""
+        return EMPTY

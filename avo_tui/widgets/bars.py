@@ -1,0 +1,72 @@
+"""The lines around the panes: status and alerts above, keys and messages below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avo_tui.keys import Key
+from avo_tui.model import status
+from avo_tui.model.lines import EMPTY, Line, clip, join_fitting, spread, width_of
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.widgets.painted import Painted, Painting
+
+
+class StatusBar(Painted):
+    """Two lines: who and how well; how long, how much, at what cost, and what now."""
+
+    DEFAULT_CSS = "StatusBar { height: 2; }"
+    snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a moment."""
+        self.snapshot = snapshot
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> list[Painting]:
+        """Both lines."""
+        if self.snapshot is None:
+            return [(EMPTY, "")] * height
+        avo = self.avo
+        first = status.first_line(self.snapshot, width, readonly=avo.readonly, replaying=avo.replaying())
+        second = status.second_line(self.snapshot, width, clock=avo.clock())
+        return [(first, "bar"), (second, "")][:height]
+
+
+class AlertBar(Painted):
+    """The gravest open alerts."""
+
+    DEFAULT_CSS = "AlertBar { height: 1; }"
+    snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a moment."""
+        self.snapshot = snapshot
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> list[Painting]:
+        """As many alerts as there are lines."""
+        if self.snapshot is None:
+            return []
+        lines = status.alert_lines(self.snapshot, width, height, readonly=self.avo.readonly)
+        return [(line, "") for line in lines] + [(EMPTY, "")] * (height - len(lines))
+
+
+class KeyBar(Painted):
+    """The last line: keys that count here, and what was just said or done."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; }"
+    keys: Sequence[Key] = ()
+    message: Line = EMPTY
+
+    def show(self, keys: Sequence[Key], message: Line) -> None:
+        """Show these keys and this message."""
+        self.keys, self.message = keys, message
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> list[Painting]:
+        """Keys to the left, the message to the right; the message has the right of way."""
+        message = clip(self.message, width - 4)
+        room = width - width_of(message) - 4
+        hints: list[Line] = [((k.label, "key"), (" " + k.hint, "dim")) for k in self.keys]
+        left: Line = ((" ", ""), *join_fitting(hints, ("  ", ""), room))
+        return [(spread(left, (*message, (" ", "")) if message else EMPTY, width), "")]

@@ -1,0 +1,286 @@
+"""Pane: a titled, scrolling list of lines with a cursor. Panes for tables, text and plots build on it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from textual import events
+from textual.message import Message
+
+from avo_tui.model.lines import EMPTY, Line, Row, Span, clip, fit, join, plain, spread
+from avo_tui.model.plan import VIEWS
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.view import View
+from avo_tui.widgets.painted import Painted, Painting
+
+
+class Pane(Painted, can_focus=True):
+    """`title` and `number` name it; `tabs` are the views that share its place; `edge` draws a line to its left."""
+
+    DEFAULT_CSS = "Pane { background: $background; }"
+
+    title = ""
+    number = 0
+    tabs: tuple[int, ...] = ()
+    edge = False
+    searches = False  # `/` finds in the text; else it filters the rows
+
+    class Opened(Message):
+        """Enter on a row: what it stands for."""
+
+        def __init__(self, pane: Pane, key: Hashable) -> None:
+            super().__init__()
+            self.pane, self.key = pane, key
+
+    class Chosen(Message):
+        """A view was picked from a head with tabs, by mouse."""
+
+        def __init__(self, view: int) -> None:
+            super().__init__()
+            self.view = view
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.snapshot: Snapshot | None = None
+        self.view = View()
+        self.rows: Sequence[Row] = ()
+        self.top = 0
+        self.cursor: Hashable | None = None
+
+    # What subclasses say.
+
+    def build(self, snapshot: Snapshot, view: View) -> Sequence[Row]:
+        """The rows for a moment; called when the moment, the size or the view changed."""
+        raise NotImplementedError
+
+    def badge(self) -> Line:
+        """What the right end of the head says."""
+        return ((f"/{self.view.filter}", "match"),) if self.view.filter else EMPTY
+
+    # Drawing.
+
+    @property
+    def inner_width(self) -> int:
+        """Cells for rows: without the edge and the scroll mark."""
+        return max(self.size.width - int(self.edge) - 1, 1)
+
+    @property
+    def inner_height(self) -> int:
+        """Lines for rows: without the head."""
+        return max(self.size.height - 1, 1)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a moment."""
+        self.snapshot = snapshot
+        if self.display:
+            self.reload()
+
+    def look(self, view: View) -> None:
+        """Show the same moment in another way."""
+        self.view = view
+        self.reload()
+
+    def reload(self) -> None:
+        """Build the rows again and repaint what changed."""
+        if self.snapshot is None or self.size.width <= 0:
+            return
+        self.rows = self.build(self.snapshot, self._sized())
+        self._keep_cursor()
+        self.repaint()
+
+    def _sized(self) -> View:
+        from dataclasses import replace
+
+        return replace(self.view, width=self.inner_width, height=self.inner_height, ascii=self.avo.ascii)
+
+    def on_resize(self) -> None:
+        """Rows depend on the width."""
+        self.reload()
+        self.repaint(everything=True)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.rows)
+
+    def row(self, i: int) -> Row:
+        """One row."""
+        return self.rows[i]
+
+    def paint(self, width: int, height: int) -> list[Painting]:
+        """The head and the visible rows."""
+        self.top = max(min(self.top, self.count() - self.inner_height), 0)
+        body = [self._body_line(y) for y in range(height - 1)]
+        return [(self._head(width), ""), *body]
+
+    def _body_line(self, y: int) -> Painting:
+        i = self.top + y
+        row = self.row(i) if i < self.count() else Row(EMPTY)
+        chosen = row.key is not None and row.key == self.cursor
+        line = self.decorate(i, row.line)
+        if chosen and line and line[0][0][:1] == " ":
+            line = (("▌", "accent" if self.has_focus else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
+        edge: Line = (("│", "faint"),) if self.edge else EMPTY
+        body = (*edge, *fit(line, self.inner_width), self._thumb(y))
+        return (body, "select" if chosen and self.has_focus else "")
+
+    def decorate(self, i: int, line: Line) -> Line:
+        """A chance to mark matches in a visible line."""
+        return line
+
+    def _thumb(self, y: int) -> Span:
+        """The scroll mark in the last column."""
+        whole, room = self.count(), self.inner_height
+        if whole <= room:
+            return (" ", "")
+        size = max(room * room // whole, 1)
+        start = round(self.top / (whole - room) * (room - size))
+        return ("┃", "dim") if start <= y < start + size else (" ", "")
+
+    def _head(self, width: int) -> Line:
+        focus = self.has_focus
+        rule = "accent" if focus and not self.palette.ansi else "faint"
+        names = self._tab_names(width) if self.tabs else (self._label(self.number, self.title, chosen=focus),)
+        left: Line = (
+            ("├" if self.edge else "─", "faint"),
+            ("▌" if focus else " ", "accent"),
+            *join(names, (self._gap(width), "")),
+            (" ", ""),
+        )
+        badge = self.badge()
+        right: Line = ((" ", ""), *badge, (" ", "")) if badge else EMPTY
+        return spread(left, clip(right, width // 2), width, fill=("─", rule if focus else "faint"))
+
+    def _label(self, number: int, title: str, *, chosen: bool) -> Line:
+        return (
+            (f"{number} ", "dim" if chosen else "faint"),
+            (title, "accent" if chosen else "head" if not self.tabs else "dim"),
+        )
+
+    def _gap(self, width: int) -> str:
+        return "  " if width >= 90 else " "
+
+    def _tab_names(self, width: int) -> tuple[Line, ...]:
+        here = next((n for n in self.tabs if self.id in VIEWS[n][1] and VIEWS[n][1][0] == self.id), self.tabs[0])
+        return tuple(
+            ((f"{n} ", "dim" if n == here else "faint"),
+             (VIEWS[n][0], ("accent" if self.has_focus else "strong") if n == here else "dim"))
+            for n in self.tabs
+        )  # fmt: skip
+
+    # Moving.
+
+    def selectable(self) -> list[int]:
+        """The places of rows with a key."""
+        return [i for i in range(self.count()) if self.row(i).key is not None]
+
+    def place(self) -> int | None:
+        """Where the cursor is."""
+        if self.cursor is None:
+            return None
+        return next((i for i in range(self.count()) if self.row(i).key == self.cursor), None)
+
+    def _keep_cursor(self) -> None:
+        """After a reload the cursor stays on its key; a lost one goes to the first row."""
+        if self.place() is None:
+            found = self.selectable()
+            self.cursor = self.row(found[0]).key if found else None
+
+    def move(self, by: int) -> None:
+        """Move the cursor by rows, or scroll where nothing can be selected."""
+        found = self.selectable()
+        here = self.place()
+        if not found or here is None:
+            self.scroll_rows(by)
+            return
+        at = max(0, min(found.index(here) + by, len(found) - 1))
+        self.cursor = self.row(found[at]).key
+        if at == 0 and by < 0:
+            self.top = 0
+        self.reveal(found[at])
+        self.repaint()
+
+    def reveal(self, i: int) -> None:
+        """Scroll so that a row is visible."""
+        if i < self.top:
+            self.top = i
+        elif i >= self.top + self.inner_height:
+            self.top = i - self.inner_height + 1
+
+    def scroll_rows(self, by: int) -> None:
+        """Scroll by lines."""
+        self.top = max(0, min(self.top + by, max(self.count() - self.inner_height, 0)))
+        self.repaint()
+
+    def page(self, by: int) -> None:
+        """Half a page."""
+        self.move(by * max(self.inner_height // 2, 1))
+
+    def edge_to(self, by: int) -> None:
+        """To the first or the last row."""
+        self.move(by * (self.count() + 1))
+
+    def sideways(self, by: int) -> None:
+        """Scroll to the side, where lines are longer than the pane."""
+
+    def chosen(self) -> Hashable | None:
+        """The key under the cursor."""
+        return self.cursor
+
+    def copied(self) -> str:
+        """What `y` copies: the row under the cursor, else everything shown."""
+        here = self.place()
+        return plain(self.row(here).line).strip() if here is not None else self.text()
+
+    def select(self, key: Hashable) -> bool:
+        """Put the cursor on a key; whether it is there."""
+        at = next((i for i in range(self.count()) if self.row(i).key == key), None)
+        if at is None:
+            return False
+        self.cursor = key
+        self.reveal(at)
+        self.repaint()
+        return True
+
+    # Focus and mouse.
+
+    def on_focus(self) -> None:
+        """The head and the cursor show the focus."""
+        self.repaint()
+
+    def on_blur(self) -> None:
+        """The head and the cursor show the focus."""
+        self.repaint()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """The wheel scrolls."""
+        event.stop()
+        self.scroll_rows(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """The wheel scrolls."""
+        event.stop()
+        self.scroll_rows(-3)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click selects a row, a second one opens it; on the head it picks a tab."""
+        if event.y == 0:
+            self._click_head(event.x)
+            return
+        i = self.top + event.y - 1
+        key = self.row(i).key if i < self.count() else None
+        if key is None:
+            return
+        again = key == self.cursor and event.chain > 1
+        self.cursor = key
+        self.repaint()
+        if again:
+            self.post_message(self.Opened(self, key))
+
+    def _click_head(self, x: int) -> None:
+        at = 2
+        for n, line in zip(self.tabs, self._tab_names(self.size.width), strict=True) if self.tabs else ():
+            wide = len(plain(line))
+            if at <= x < at + wide:
+                self.post_message(self.Chosen(n))
+                return
+            at += wide + len(self._gap(self.size.width))

@@ -1,0 +1,363 @@
+"""Streams: panes of blocks that grow at the end. They follow until you scroll up, and then say how much is new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Sequence
+
+from avo_tui.model import output, transcript
+from avo_tui.model.lines import EMPTY, Line, Row, Span, clean, join, plain, wrap
+from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.transcript import Block
+from avo_tui.model.view import View
+from avo_tui.widgets.pane import Pane
+from engine.record.reader import Entry
+
+KEEP, PRUNE_AT = 1000, 1600
+
+
+class Stream(Pane):
+    """Blocks, newest last. Subclasses turn entries into blocks and say what is live."""
+
+    searches = True
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.blocks: list[Block] = []
+        self.following = True
+        self.unseen = 0
+        self.turned: set[int] = set()  # blocks folded the other way than they come
+        self.all_open = False
+        self._last_seq = 0
+        self._at: int | None = None
+        self._calls: dict[str, int] = {}
+        self._cache: dict[int, tuple[Block, int, bool, list[Row]]] = {}
+        self._live_rows = 0
+
+    # Blocks.
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Append the blocks of new entries."""
+        raise NotImplementedError
+
+    def live_lines(self, snapshot: Snapshot, width: int) -> list[Line]:
+        """What is happening now, below the blocks."""
+        return []
+
+    def build(self, snapshot: Snapshot, view: View) -> Sequence[Row]:
+        """All loaded lines; new ones are counted while you look further up."""
+        self._update(snapshot)
+        before = len(self.rows) - self._live_rows
+        rows = self._block_rows(view)
+        live = self.live_lines(snapshot, view.width) if snapshot.at is None else []
+        self._live_rows = len(live)
+        if not self.following and before > 0:
+            self.unseen += max(len(rows) - before, 0) if self._grew else 0
+        self._grew = False
+        found = [*rows, *(Row(line, ("live", i)) for i, line in enumerate(live))]
+        if self.following:
+            self.top = max(len(found) - view.height, 0)
+        return found
+
+    _grew = False
+
+    def _update(self, snapshot: Snapshot) -> None:
+        tail = snapshot.tail
+        if not tail:
+            return
+        if snapshot.at != self._at or snapshot.seq < self._last_seq or tail[0].seq > self._last_seq + 1:
+            if snapshot.at != self._at or self.following or not self.blocks:
+                self._reset()
+            self._at = snapshot.at
+        new = [e for e in tail if e.seq > self._last_seq]
+        if new:
+            self._grew = True
+            self._last_seq = new[-1].seq
+            self.take(new)
+            self._prune()
+
+    def _reset(self) -> None:
+        self.blocks, self._calls, self._cache = [], {}, {}
+        self._last_seq, self.unseen = 0, 0
+        self.following = True
+
+    def _prune(self) -> None:
+        if self.following and len(self.blocks) > PRUNE_AT:
+            gone = len(self.blocks) - KEEP
+            for block in self.blocks[:gone]:
+                self._cache.pop(block.seq, None)
+            del self.blocks[:gone]
+            self._calls = {c: i - gone for c, i in self._calls.items() if i >= gone}
+
+    def _block_rows(self, view: View) -> list[Row]:
+        rows: list[Row] = []
+        for block in self.blocks:
+            rows.extend(self._rows_of(block, view.width))
+        return rows
+
+    def _rows_of(self, block: Block, width: int) -> list[Row]:
+        unfolded = self.unfolded(block)
+        kept = self._cache.get(block.seq)
+        if kept and kept[0] is block and kept[1] == width and kept[2] == unfolded:
+            return kept[3]
+        shown = self.filled(block) if unfolded else block
+        lines = transcript.lines_of(shown, width, unfolded=unfolded, stamp=width >= 60)
+        rows = [Row(line, (block.seq, i)) for i, line in enumerate(lines)]
+        self._cache[block.seq] = (block, width, unfolded, rows)
+        return rows
+
+    def filled(self, block: Block) -> Block:
+        """A block as it is shown unfolded; a subclass may read its log."""
+        return block
+
+    def unfolded(self, block: Block) -> bool:
+        """Whether a block's body is shown."""
+        return block.folds and (block.open or self.all_open) != (block.seq in self.turned)
+
+    def load_older(self) -> bool:
+        """Load the entries before the first block; whether there were any."""
+        first = self.blocks[0].seq if self.blocks else 0
+        if first <= 1:
+            return False
+        entries = self.avo.older(first)
+        if not entries:
+            return False
+        later, self.blocks, running, self._calls = self.blocks, [], self._calls, {}
+        self.take(entries)
+        gained = len(self.blocks)
+        self.blocks += later
+        self._calls = {c: i + gained for c, i in running.items()}
+        return True
+
+    # Moving.
+
+    def place(self) -> int | None:
+        """Where the cursor is; a line that vanished counts as its block's nearest one."""
+        found = super().place()
+        if found is None and isinstance(self.cursor, tuple) and isinstance(self.cursor[0], int):
+            seq = self.cursor[0]
+            return next((i for i in range(self.count()) if self._seq_at(i) >= seq), None)
+        return found
+
+    def _seq_at(self, i: int) -> int:
+        key = self.row(i).key
+        return key[0] if isinstance(key, tuple) and isinstance(key[0], int) else 1 << 60
+
+    def _keep_cursor(self) -> None:
+        if self.following:
+            self.cursor = None
+        elif (at := self.place()) is not None:
+            self.cursor = self.row(at).key
+
+    def move(self, by: int) -> None:
+        """Move by lines; upwards leaves the end, reaching the end follows again."""
+        if self.following:
+            if by >= 0:
+                return
+            self.following, self.unseen = False, 0
+            self.cursor = self.row(self.count() - 1).key if self.count() else None
+            by += 1
+        here = self.place()
+        here = self.count() - 1 if here is None else here
+        wanted = here + by
+        while wanted < 0 and self.load_older():
+            before = self.count()
+            self._again()
+            wanted += self.count() - before
+        if wanted >= self.count() - 1 and by > 0:
+            self.follow()
+            return
+        self._go(max(0, min(wanted, self.count() - 1)))
+
+    def _go(self, at: int) -> None:
+        if self.count():
+            self.cursor = self.row(at).key
+            self.reveal(at)
+        self.repaint()
+
+    def _again(self) -> None:
+        if self.snapshot is not None:
+            self.rows = self.build(self.snapshot, self._sized())
+
+    def scroll_rows(self, by: int) -> None:
+        """The wheel leaves the end upwards, and follows again when it reaches it."""
+        end = max(self.count() - self.inner_height, 0)
+        if by < 0 and self.following and end:
+            self.following, self.unseen = False, 0
+            self.cursor = self.row(self.count() - 1).key
+        if by < 0 and self.top + by < 0 and self.load_older():
+            before = self.count()
+            self._again()
+            self.top += self.count() - before
+        self.top = max(0, min(self.top + by, end))
+        if by > 0 and self.top >= end:
+            self.follow()
+            return
+        self.repaint()
+
+    def edge_to(self, by: int) -> None:
+        """`g` goes to the first loaded line, `G` follows."""
+        if by > 0:
+            self.follow()
+            return
+        self.move(-1)
+        self.load_older()
+        self._again()
+        self._go(0)
+
+    def follow(self) -> None:
+        """Back to the newest line."""
+        self.following, self.unseen, self.cursor = True, 0, None
+        self.reload()
+
+    def badge(self) -> Line:
+        """FOLLOW, or how many new lines lie below."""
+        if self.following:
+            state: Line = (("FOLLOW ▼", "dim"),)
+        else:
+            state = (
+                ((f" +{self.unseen} new ▼ ", "badge"),)
+                if self.unseen
+                else (("scrolled", "warn"), (" G follows", "dim"))
+            )
+        return join((super().badge(), state), ("  ", ""))
+
+    # Folding and finding.
+
+    def block_at(self, key: Hashable) -> Block | None:
+        """The block of a line's key."""
+        seq = key[0] if isinstance(key, tuple) else None
+        return next((b for b in self.blocks if b.seq == seq), None)
+
+    def fold(self) -> None:
+        """Unfold or fold the block under the cursor (the newest that folds, while following)."""
+        block = self.block_at(self.cursor) or next((b for b in reversed(self.blocks) if b.folds), None)
+        if block is None or not block.folds:
+            return
+        if self.following:
+            self.following, self.unseen = False, 0
+            self.cursor = (block.seq, 0)
+        self.turned ^= {block.seq}
+        self.cursor = (block.seq, 0)
+        self.reload()
+        at = self.place()
+        if at is not None:
+            last = max((i for i in range(at, self.count()) if self._seq_at(i) == block.seq), default=at)
+            self.reveal(min(last, at + self.inner_height - 2))
+            self.reveal(at)
+            self.repaint()
+
+    def fold_all(self) -> None:
+        """Unfold or fold every block."""
+        self.all_open = not self.all_open
+        self.turned.clear()
+        self._cache.clear()
+        self.reload()
+
+    def find(self, by: int) -> bool:
+        """Go to the next line (by=1) or the previous one (-1) that matches; whether there is one."""
+        pattern = self.pattern()
+        if pattern is None:
+            return False
+        here = self.place()
+        here = (self.count() if by < 0 else -1) if here is None else here
+        order = range(here + by, -1 if by < 0 else self.count(), by)
+        at = next((i for i in order if pattern.search(plain(self.row(i).line))), None)
+        while at is None and by < 0 and self.load_older():
+            before = self.count()
+            self._again()
+            gained = self.count() - before
+            at = next((i for i in range(gained - 1, -1, -1) if pattern.search(plain(self.row(i).line))), None)
+        if at is None:
+            return False
+        self.following, self.unseen = False, 0
+        self._go(at)
+        return True
+
+    def pattern(self) -> re.Pattern[str] | None:
+        """What is being looked for: a regular expression, or its letters when it is none."""
+        text = self.view.filter
+        if not text:
+            return None
+        flags = 0 if any(c.isupper() for c in text) else re.IGNORECASE
+        try:
+            return re.compile(text, flags)
+        except re.error:
+            return re.compile(re.escape(text), flags)
+
+    def decorate(self, i: int, line: Line) -> Line:
+        """Mark what was looked for."""
+        pattern = self.pattern()
+        return line if pattern is None else marked(line, pattern)
+
+    def copied(self) -> str:
+        """The block under the cursor, in full."""
+        block = self.block_at(self.cursor)
+        if block is None:
+            return self.text()
+        return "\n".join(x for x in (plain(block.head), block.words, self.filled(block).body) if x)
+
+
+def marked(line: Line, pattern: re.Pattern[str]) -> Line:
+    """A line with its matches in the role `match`."""
+    text = plain(line)
+    cuts = [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
+    if not cuts:
+        return line
+    out: list[Span] = []
+    at = 0
+    for part, role in line:
+        for i, letter in enumerate(part, at):
+            here = "match" if any(a <= i < b for a, b in cuts) else role
+            if out and out[-1][1] == here:
+                out[-1] = (out[-1][0] + letter, here)
+            else:
+                out.append((letter, here))
+        at += len(part)
+    return tuple(out)
+
+
+class Transcript(Stream):
+    """What the operator says and does."""
+
+    title, number = "Transcript", 2
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Events as blocks; a tool's end completes its start."""
+        for entry in entries:
+            transcript.add(self.blocks, self._calls, entry)
+
+    def live_lines(self, snapshot: Snapshot, width: int) -> list[Line]:
+        """The words in progress, and what runs."""
+        lines: list[Line] = []
+        stream = clean(snapshot.slot("stream")).strip()
+        if stream and snapshot.state in ("running", "stopping"):
+            lines += [(("  " + text, ""),) for text in wrap(stream + " ▌", width - 2)]
+        if snapshot.state in ("running", "stopping") and (activity := snapshot.slot("activity")):
+            lines.append((("⋯ ", "info"), (clean(activity), "info")))
+        return lines
+
+
+class Output(Stream):
+    """Build and profile output."""
+
+    title, number = "Output", 4
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Logs as blocks."""
+        self.blocks += output.output_blocks(entries)
+
+    def filled(self, block: Block) -> Block:
+        """With its log read from the run's artifacts."""
+        from dataclasses import replace
+
+        text = output.read_log(self.avo.folder.artifacts, block.log) if block.log else ""
+        return replace(block, body=text or block.body)
+
+    def live_lines(self, snapshot: Snapshot, width: int) -> list[Line]:
+        """The output in progress."""
+        text = clean(snapshot.slot("output")).rstrip()
+        if not text or snapshot.state not in ("running", "stopping"):
+            return []
+        now: Line = (("⋯ now", "info"),) if text else EMPTY
+        return [now, *((("  " + line, "dim"),) for line in wrap(text, width - 2)[-200:])]
