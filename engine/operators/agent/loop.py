@@ -56,15 +56,15 @@ class Agent:
         self.backoff = backoff or Backoff()
         self.history, repair = History.load(session.folder.path / "agent")
         _report(session, repair)
-        known = (session.config.model.name, session.config.model.fallback)
-        self._model = self.history.model if self.history.model in known else session.config.model.name
+        model, before = session.config.model, self.history.model
+        self._model = model.fallback if before and before == model.fallback else model.name
         self._system = prompts.system_prompt(session)
         self._tools = [_schema(tool) for tool in session.tools.values()]
         self._window: Window | None = None
         self._told: set[str] = set()
         self._owed: dict[str, int] = {}
         self._failures = self._broken = self._bad_calls = self._full = self._refusals = self._idle = 0
-        self._wait_until, self._wait_reason = 0.0, ""
+        self._wait_until, self._wait_reason, self._last_command = 0.0, "", 0
         self._settled = False
 
     async def turn(self, session: Session) -> None:
@@ -104,15 +104,22 @@ class Agent:
         while (left := self._wait_until - time.monotonic()) > 0:
             session.doing(f"waiting {left:.0f}s: {self._wait_reason}")
             await session.guard(asyncio.sleep(min(left, POLL_S)))
-            verbs = {c.verb for c in session.reader.commands(states=("sent", "seen"))}
+            verbs = self._new_commands(session)
             if "resume" in verbs:
                 self._wait_until = 0.0
             if verbs or ledger.exhausted(session):
                 return False
         return True
 
+    def _new_commands(self, session: Session) -> set[str]:
+        """What was asked since this wait began or was last looked at; a resume cuts the wait short."""
+        fresh = [c for c in session.reader.commands(limit=5) if c.command > self._last_command]
+        self._last_command = max([self._last_command, *(c.command for c in fresh)])
+        return {c.verb for c in fresh}
+
     def _wait(self, session: Session, seconds: float, reason: str) -> None:
         self._wait_until, self._wait_reason = time.monotonic() + seconds, reason
+        self._new_commands(session)
         session.record(ev.Waited(reason, round(seconds, 1)))
 
     # --- faults ----------------------------------------------------------------------------
