@@ -25,24 +25,51 @@
 
 enum { LANES = 16, MAX_THREADS = 16 };
 
-static inline uint32_t rotl(uint32_t x, int k) { return (x << k) | (x >> (32 - k)); }
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(64)));
 
 /* ln(x) for x in (0, 1], about 1e-6 absolute: exponent by bit pattern, mantissa by a polynomial in (m-1)/(m+1). */
-static inline float log_unit(float x) {
-    union { float f; uint32_t u; } bits = {x};
-    int32_t exponent = (int32_t)(bits.u >> 23) - 127;
-    bits.u = (bits.u & 0x007fffffu) | 0x3f800000u;
-    float m = bits.f;
-    float s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
-    float p = 2.0f * s * (1.0f + s2 * (0.33333333f + s2 * (0.2f + s2 * (0.14285714f + s2 * 0.11111111f))));
-    return p + 0.69314718f * (float)exponent;
+static inline Floats log_unit(Floats x) {
+    Words bits = (Words)x;
+    Floats exponent = __builtin_convertvector((Ints)(bits >> 23) - 127, Floats);
+    Floats m = (Floats)((bits & 0x007fffffu) | 0x3f800000u);
+    Floats s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+    Floats p = 2.0f * s * (1.0f + s2 * (0.33333333f + s2 * (0.2f + s2 * (0.14285714f + s2 * 0.11111111f))));
+    return p + 0.69314718f * exponent;
 }
 
 /* sin(2 pi t) for t in [-0.5, 0.5): odd polynomial after folding to a quarter turn. */
-static inline float sin_turn(float t) {
-    float folded = t > 0.25f ? 0.5f - t : (t < -0.25f ? -0.5f - t : t);
-    float x = 6.28318531f * folded, x2 = x * x;
+static inline Floats sin_turn(Floats t) {
+    Words sign = (Words)t & 0x80000000u;
+    Floats size = (Floats)((Words)t & 0x7fffffffu), other = 0.5f - size;
+    Words over = (Words)(size > 0.25f);
+    Floats x = 6.28318531f * (Floats)((((Words)other & over) | ((Words)size & ~over)) | sign), x2 = x * x;
     return x * (1.0f + x2 * (-0.16666667f + x2 * (8.3333333e-3f + x2 * (-1.98412698e-4f + x2 * 2.7557319e-6f))));
+}
+
+typedef struct { Words a, b, c, d; } Streams;
+
+/* xoshiro128+ (Blackman and Vigna 2018), sixteen streams side by side. */
+static inline Words draw(Streams *g) {
+    Words r = g->a + g->d, t = g->b << 9;
+    g->c ^= g->a, g->d ^= g->b, g->b ^= g->c, g->a ^= g->d, g->c ^= t;
+    g->d = (g->d << 11) | (g->d >> 21);
+    return r;
+}
+
+/* Thirty-two normal floats (Box and Muller 1958). */
+static inline void normals(Streams *g, Floats out[2]) {
+    Floats u = (__builtin_convertvector((Ints)(draw(g) >> 8), Floats) + 1.0f) * 5.9604645e-8f;
+    Floats t = __builtin_convertvector((Ints)draw(g) >> 8, Floats) * 5.9604645e-8f; /* [-0.5, 0.5) */
+    Floats radius = -2.0f * log_unit(u) + 1e-9f, quarter = t + 0.25f;
+    float roots[LANES];
+    memcpy(roots, &radius, sizeof roots);
+    for (int i = 0; i < LANES; ++i) roots[i] = sqrtf(fabsf(roots[i]));
+    memcpy(&radius, roots, sizeof roots);
+    quarter -= (Floats)((Words)(quarter >= 0.5f) & 0x3f800000u); /* back into [-0.5, 0.5) */
+    out[0] = radius * sin_turn(t);
+    out[1] = radius * sin_turn(quarter);
 }
 
 typedef struct { float *out; size_t count; const float *shift; size_t period, phase; uint64_t seed; } FillJob;
@@ -56,39 +83,25 @@ static uint64_t splitmix(uint64_t *x) {
 
 static void *fill_part(void *argument) {
     FillJob *job = argument;
-    uint32_t a[LANES], b[LANES], c[LANES], d[LANES];
-    float block[2 * LANES];
+    Streams g;
+    Floats block[2];
     uint64_t seed = job->seed;
     for (int i = 0; i < LANES; ++i) {
         uint64_t x = splitmix(&seed), y = splitmix(&seed);
-        a[i] = (uint32_t)x, b[i] = (uint32_t)(x >> 32), c[i] = (uint32_t)y, d[i] = (uint32_t)(y >> 32) | 1u;
+        g.a[i] = (uint32_t)x, g.b[i] = (uint32_t)(x >> 32), g.c[i] = (uint32_t)y, g.d[i] = (uint32_t)(y >> 32) | 1u;
     }
+    size_t at = job->phase;
     for (size_t done = 0; done < job->count; done += 2 * LANES) {
-        uint32_t r[2][LANES];
-        for (int k = 0; k < 2; ++k)
-            for (int i = 0; i < LANES; ++i) { /* xoshiro128+ (Blackman and Vigna 2018), sixteen streams */
-                r[k][i] = a[i] + d[i];
-                uint32_t t = b[i] << 9;
-                c[i] ^= a[i], d[i] ^= b[i], b[i] ^= c[i], a[i] ^= d[i], c[i] ^= t, d[i] = rotl(d[i], 11);
-            }
-        for (int i = 0; i < LANES; ++i) { /* Box and Muller 1958 */
-            float u = ((float)(int32_t)(r[0][i] >> 8) + 1.0f) * 5.9604645e-8f;
-            float t = (float)(int32_t)(r[1][i] >> 8) * 5.9604645e-8f - 0.5f;
-            float radius = sqrtf(-2.0f * log_unit(u) + 1e-12f);
-            float quarter = t + 0.25f;
-            block[i] = radius * sin_turn(t);
-            block[LANES + i] = radius * sin_turn(quarter >= 0.5f ? quarter - 1.0f : quarter);
-        }
         size_t n = job->count - done < 2 * LANES ? job->count - done : 2 * LANES;
-        if (job->shift) {
-            size_t at = (job->phase + done) % job->period;
-            for (size_t i = 0; i < n; ++i) {
-                job->out[done + i] = block[i] + job->shift[at];
-                if (++at == job->period) at = 0;
-            }
-        } else {
-            memcpy(job->out + done, block, n * sizeof(float));
+        normals(&g, block);
+        float *values = (float *)block, *out = job->out + done;
+        if (job->shift && at + n <= job->period) {
+            for (size_t i = 0; i < n; ++i) values[i] += job->shift[at + i];
+            at = at + n == job->period ? 0 : at + n;
+        } else if (job->shift) {
+            for (size_t i = 0; i < n; ++i, at = at + 1 == job->period ? 0 : at + 1) values[i] += job->shift[at];
         }
+        memcpy(out, values, n * sizeof(float));
     }
     return NULL;
 }

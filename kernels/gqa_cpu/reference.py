@@ -17,17 +17,22 @@ def reference(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, *, causal: boo
 
     q [B, S, Hq, D]; k, v [B, S, Hkv, D]; positions [P] int64. Returns [B, P, Hq, D] float64.
     """
-    group = q.shape[2] // k.shape[2]
-    keys = k.permute(0, 2, 3, 1).to(torch.float64).unsqueeze(2)  # [B, Hkv, 1, D, S]
-    values = v.permute(0, 2, 1, 3).to(torch.float64).unsqueeze(2)  # [B, Hkv, 1, S, D]
-    rows = q[:, positions].permute(0, 2, 1, 3).to(torch.float64)  # [B, Hq, P, D]
-    logits = torch.matmul(rows.unflatten(1, (-1, group)).mul_(scale), keys)  # [B, Hkv, group, P, S]
+    batch, seqlen, heads_kv, width = k.shape
+    group = q.shape[2] // heads_kv
+    keys, values = (_per_head(t).view(batch * heads_kv, seqlen, width) for t in (k, v))
+    rows = (q[:, positions].to(torch.float64) * scale).unflatten(2, (heads_kv, group))
+    rows = rows.permute(0, 2, 3, 1, 4).reshape(batch * heads_kv, -1, width)  # [B·Hkv, group·P, D]
+    logits = torch.bmm(rows, keys.transpose(1, 2))
     if causal:
-        hidden = torch.arange(k.shape[1])[None, :] > positions[:, None]
-        logits.masked_fill_(hidden, float("-inf"))
-    logits.sub_(logits.amax(-1, keepdim=True)).exp_()
-    total = logits.sum(-1, keepdim=True)
-    return torch.matmul(logits, values).div_(total).flatten(1, 2).permute(0, 2, 1, 3)
+        hidden = torch.arange(seqlen)[None, :] > positions[:, None]
+        logits.masked_fill_(hidden.repeat(group, 1), float("-inf"))
+    out = torch.bmm(logits.softmax(-1), values)
+    return out.view(batch, heads_kv, group, -1, width).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _per_head(t: Tensor) -> Tensor:
+    """[B, S, H, D] to contiguous float64 [B, H, S, D]."""
+    return t.transpose(1, 2).to(torch.float64, memory_format=torch.contiguous_format)
 
 
 def baselines() -> dict[str, Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]]:
