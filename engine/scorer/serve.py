@@ -1,7 +1,7 @@
 """The scorer's process: requests in, progress and results out, as JSON.
 
-One rule: a request ends with exactly one `result` or one `error` line, whatever happens. A cancel, a closed input and
-SIGTERM kill every child at once.
+One rule: a request ends with exactly one `result` or one `error` line, whatever happens. A cancel and SIGTERM kill
+every child at once.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def _serve(server: Server, out: int) -> int:
     inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
     withdrawn: set[str] = set()
     current: list[str] = []
-    threading.Thread(target=_read, args=(server, inbox, withdrawn, current), daemon=True).start()
+    arguments = (server, inbox, withdrawn, current, os.getppid())
+    threading.Thread(target=_read, args=arguments, daemon=True).start()
     while (request := inbox.get()) is not None:
         name = str(request.get("id", ""))
         if name in withdrawn:
@@ -183,7 +184,7 @@ def _answered(server: Server, request: dict[str, Any], name: str, out: int) -> d
 
 
 def _read(server: Server, inbox: queue.Queue[dict[str, Any] | None], withdrawn: set[str], current: list[str]) -> None:
-    """Pass requests on; act on a cancel at once."""
+    """Pass requests on; act on a cancel at once. When the input ends the requests already read are still answered."""
     for line in sys.stdin:
         if not line.strip():
             continue
@@ -199,7 +200,8 @@ def _read(server: Server, inbox: queue.Queue[dict[str, Any] | None], withdrawn: 
                 server.children.cancel()
         else:
             inbox.put(request)
-    server.children.cancel()
+    if os.getppid() != parent:  # whoever asked is gone; nobody waits for the rest
+        _leave(server)
     inbox.put(None)
 
 
