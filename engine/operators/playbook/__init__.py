@@ -1,0 +1,18 @@
+"""The playbook operator, the embedded default: no key, no network, a catalogue of directions beside the problem.
+
+`operator` plays; `catalogue`, `conditions` and `edits` are the format; `choose`, `memory`, `steer` and `sweep`
+are its decisions, all of them pure but for reading the journal; `words` is what it says.
+"""
+
+from __future__ import annotations
+
+from engine.operators.playbook.catalogue import load
+from engine.operators.playbook.operator import Playbook
+from engine.session import Session
+
+__all__ = ["Playbook", "create"]
+
+
+def create(session: Session) -> Playbook:
+    """The operator for a session's problem. Raises ConfigError when its playbook cannot be used."""
+    return Playbook(load(session.problem.folder / "playbook"))

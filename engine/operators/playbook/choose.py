@@ -1,0 +1,145 @@
+"""Which direction next: a pure function of the catalogue, the sources, the facts and what was learned.
+
+Each possible direction has a value, log(1 + expected gain) / effort; evidence multiplies the gain. A direction
+that is not possible says why, so that a person can be told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.operators.playbook import edits
+from engine.operators.playbook.catalogue import Catalogue, Direction
+from engine.operators.playbook.conditions import check
+from engine.operators.playbook.memory import Learned, Trial
+
+RETRY_AFTER = 3  # commits, before what did not pay is worth a second look
+RETRY_GAIN = 0.01
+RETRY_FROM = 0.9  # a ratio below this is no near miss
+TRIES = 2
+WITHDRAWN = 0.25  # what a person rolled back comes late
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a choice looks at: the incumbent's sources, the facts, what was learned, what is forbidden.
+
+    `repeats` maps directions whose result was measured already, under another name, to where.
+    """
+
+    sources: Mapping[str, str]
+    facts: Mapping[str, Any]
+    learned: Learned
+    vetoed: frozenset[str] = frozenset()
+    repeats: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A direction's worth now. `barred` says why it is not possible; `evidence` what its value rests on."""
+
+    direction: Direction
+    value: float
+    gain: float
+    barred: str = ""
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can be tried."""
+        return not self.barred
+
+
+def all_facts(facts: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    """The session's facts, and the sources' parameters as `parameter.kName`."""
+    from engine.operators.playbook.conditions import value_of
+
+    found: dict[str, Any] = {f"parameter.{k}": value_of(v) for k, v in edits.parameters(sources).items()}
+    return {**found, **facts}
+
+
+def choose(catalogue: Catalogue, scene: Scene, wanted: Sequence[str] = ()) -> list[Assessment]:
+    """The possible directions, best first; those in `wanted` (a supervisor's) come before all others."""
+    possible = [a for a in (assess(d, scene) for d in catalogue.directions) if a.possible]
+    rank = {name: n for n, name in enumerate(wanted)}
+    return sorted(possible, key=lambda a: (rank.get(a.direction.id, len(rank)), -a.value))
+
+
+def assess(direction: Direction, scene: Scene, *, asked: bool = False) -> Assessment:
+    """What a direction is worth here. When a person asks for it, its failures of the past do not bar it."""
+    barred = _forbidden(direction, scene) or _unmet(direction, scene) or _unfit(direction, scene)
+    trials = scene.learned.of(direction.id)
+    if not barred and not asked:
+        barred = scene.repeats.get(direction.id, "") or _spent(trials, scene.learned)
+    if barred:
+        return Assessment(direction, 0.0, 0.0, barred)
+    gain, evidence = _gain(direction, scene, trials)
+    return Assessment(direction, math.log1p(gain) / direction.effort, gain, "", evidence)
+
+
+def _forbidden(direction: Direction, scene: Scene) -> str:
+    return "it was vetoed; pin it to allow it again" if direction.id in scene.vetoed else ""
+
+
+def _unmet(direction: Direction, scene: Scene) -> str:
+    for condition in direction.requires.facts:
+        truth = check(condition, scene.facts)
+        if not truth.holds:
+            return f"it needs {condition.text}, and {truth.found}"
+    text = "\n".join(scene.sources.values())
+    for pattern in direction.requires.contains:
+        if not pattern.search(text):
+            return f"it builds on something the incumbent does not have ({pattern.pattern})"
+    for pattern in direction.requires.lacks:
+        if pattern.search(text):
+            return f"the incumbent has it already, or its opposite ({pattern.pattern})"
+    return ""
+
+
+def _unfit(direction: Direction, scene: Scene) -> str:
+    edited = edits.apply(scene.sources, direction.edits)
+    if edited.sources is None:
+        return f"its edits do not fit the incumbent: {edited.reason}"
+    return "" if edits.changed(scene.sources, edited.sources) else "the incumbent has it already"
+
+
+def _spent(trials: Sequence[Trial], learned: Learned) -> str:
+    """Why its past bars a direction, or ""."""
+    if not trials or trials[-1].outcome is None:
+        return ""
+    last = trials[-1]
+    if last.version is not None:
+        return f"it is in the incumbent since v{last.version}" if last.version in learned.active else ""
+    if last.outcome == "incorrect":
+        return f"a{last.attempt} was not correct: {last.reason}"
+    ratio = last.ratio or last.seen or 0.0
+    told = f"a{last.attempt} on v{last.parent} gave {ratio:.3f}x"
+    if len(trials) >= TRIES:
+        return f"{told}, and it was tried {len(trials)} times"
+    if ratio < RETRY_FROM:
+        return told
+    waits = RETRY_AFTER - learned.commits_since(last.parent)
+    return f"{told}; a second look after {waits} more commits" if waits > 0 else ""
+
+
+def _gain(direction: Direction, scene: Scene, trials: Sequence[Trial]) -> tuple[float, tuple[str, ...]]:
+    gain, evidence = direction.expects - 1.0, [f"a prior of {direction.expects:.2f}x"]
+    for boost in direction.boosts:
+        truth = check(boost.when, scene.facts)
+        if truth.holds:
+            gain *= boost.factor
+            evidence.append(f"{truth.found} (gain x{boost.factor:g})")
+    if trials and trials[-1].outcome is not None:
+        last = trials[-1]
+        ratio = last.ratio or last.seen or 1.0
+        if last.version is not None:
+            gain = max(ratio - 1.0, 0.0) * WITHDRAWN
+            evidence.append(f"it was v{last.version} at {ratio:.3f}x, which was rolled back")
+        else:
+            gain = RETRY_GAIN
+            commits = scene.learned.commits_since(last.parent)
+            evidence.append(f"a second look: {ratio:.3f}x on v{last.parent}, {commits} commits ago")
+    return gain, tuple(evidence)

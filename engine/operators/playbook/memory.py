@@ -1,0 +1,126 @@
+"""What was learned: the outcome of every trial, derived from the journal alone, so that a resumed run knows it too.
+
+A trial is one candidate of one direction on one parent. Its quick and its full evaluation are the same trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.record.reader import Attempt, Reader, Version
+from engine.record.scores import Score, geomean
+
+Outcome = Literal["improved", "matched", "regressed", "incorrect"]
+REREAD = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate's story. `ratio` is the gate's, else `seen`: the recorded scores' against the parent's.
+
+    `outcome` is None for a trial that was begun and never concluded.
+    """
+
+    attempt: int
+    direction: str
+    parent: int
+    source_hash: str
+    outcome: Outcome | None
+    ratio: float | None
+    seen: float | None
+    version: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The state of knowledge at one moment: trials in their order, the head, and which versions are active."""
+
+    trials: tuple[Trial, ...] = ()
+    head: int = 0
+    active: frozenset[int] = frozenset({0})
+
+    def of(self, direction: str) -> list[Trial]:
+        """The trials of one direction, oldest first."""
+        return [t for t in self.trials if t.direction == direction]
+
+    def with_sources(self, source_hash: str) -> list[Trial]:
+        """The trials of exactly these sources, oldest first."""
+        return [t for t in self.trials if t.source_hash == source_hash]
+
+    def commits_since(self, version: int) -> int:
+        """How many active versions came after a version."""
+        return sum(v > version for v in self.active)
+
+    def optimism(self) -> float:
+        """How much better candidates look in `evaluate` than in the gate's pairs, on the incumbent's own account.
+
+        The incumbent's recorded score may stem from a noisy moment; then everything seems to beat it.
+        """
+        pairs = [t.seen / t.ratio for t in self.trials if t.parent == self.head and t.seen and t.ratio]
+        return max(geomean(pairs[-5:]) or 1.0, 1.0)
+
+
+class Memory:
+    """Reads the journal into `Learned`, and only what is new of it."""
+
+    def __init__(self) -> None:
+        self._trials: dict[tuple[str, int, str], Trial] = {}
+        self._versions: dict[int, Version] = {}
+        self._seen = 0
+
+    def recall(self, reader: Reader) -> Learned:
+        """What is known now."""
+        self._versions = {v.version: v for v in reader.versions()}
+        count = reader.counts()[1]
+        for attempt in reader.attempts(limit=max(count - self._seen, 0) + REREAD):
+            if attempt.parent is not None:
+                self._take(reader, attempt)
+        self._seen = count
+        states = {d.direction: d.state for d in reader.directions()}
+        trials = sorted((_open(t, states) for t in self._trials.values()), key=lambda t: t.attempt)
+        active = frozenset(v.version for v in self._versions.values() if v.active)
+        return Learned(tuple(trials), reader.head() or 0, active)
+
+    def _take(self, reader: Reader, attempt: Attempt) -> None:
+        assert attempt.parent is not None
+        key = (attempt.direction, attempt.parent, attempt.source_hash)
+        before = self._trials.get(key)
+        if before is not None and before.attempt == attempt.attempt and attempt.verdict is None:
+            return
+        seen = before.seen if before else None
+        if attempt.correct and (seen is None or attempt.verdict is None):
+            seen = self._compared(reader, attempt) or seen
+        outcome: Outcome = "regressed" if attempt.correct else "incorrect"
+        if attempt.verdict in ("improved", "matched", "regressed", "incorrect"):
+            outcome = attempt.verdict  # type: ignore[assignment]
+        self._trials[key] = Trial(
+            attempt.attempt,
+            *key,
+            outcome=outcome,
+            ratio=attempt.ratio,
+            seen=seen,
+            version=attempt.version,
+            reason=attempt.reason,
+        )
+
+    def _compared(self, reader: Reader, attempt: Attempt) -> float | None:
+        parent, score = self._versions.get(attempt.parent or 0), reader.attempt_score(attempt.attempt)
+        return compare(score, parent.score) if parent and score else None
+
+
+def compare(score: Score, against: Score) -> float | None:
+    """The geometric mean of the throughput ratios over the configurations that both vectors hold."""
+    pairs = [(c.tflops, against.of(c.name)) for c in score.configurations]
+    ratios = [own / other.tflops for own, other in pairs if own and other is not None and other.tflops]
+    return geomean(ratios)
+
+
+def _open(trial: Trial, states: Mapping[str, str]) -> Trial:
+    """A trial whose direction is still being pursued was never concluded: the engine died in the middle of it."""
+    unfinished = trial.outcome == "regressed" and trial.ratio is None and states.get(trial.direction) == "pursued"
+    if not unfinished:
+        return trial
+    return Trial(trial.attempt, trial.direction, trial.parent, trial.source_hash, None, None, trial.seen, None, "")
