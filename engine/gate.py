@@ -174,8 +174,7 @@ def _may_pass(a: Interval, n: int, plan: _Plan, threshold: float) -> bool:
     if n < intervals.MEASURED_FROM:
         return a.best + HOPE * a.error > threshold
     most = plan.looks[-1]
-    freedom = max(most - 2 * intervals.cut_of(most) - 1, 1)
-    width = intervals.student(plan.tails[-1], freedom) * a.error * math.sqrt(n / most)
+    width = intervals.student(plan.tails[-1], intervals.freedom_of(most)) * a.error * math.sqrt(n / most)
     return a.mean + HOPE * a.error - width > threshold
 
 
