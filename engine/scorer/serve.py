@@ -183,7 +183,9 @@ def _answered(server: Server, request: dict[str, Any], name: str, out: int) -> d
         return {"id": name, "event": "error", "error": f"the scorer failed: {type(error).__name__}: {error}"}
 
 
-def _read(server: Server, inbox: queue.Queue[dict[str, Any] | None], withdrawn: set[str], current: list[str]) -> None:
+def _read(
+    server: Server, inbox: queue.Queue[dict[str, Any] | None], withdrawn: set[str], current: list[str], parent: int
+) -> None:
     """Pass requests on; act on a cancel at once. When the input ends the requests already read are still answered."""
     for line in sys.stdin:
         if not line.strip():
