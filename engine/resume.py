@@ -39,8 +39,11 @@ def reconcile(journal: Journal, reader: Reader, lineage: Lineage, candidates: Pa
             f"{lineage.path} lacks {names}, which the journal has ({known[state.missing[0]][:10]}); "
             "restore lineage/ from a backup, then resume"
         )
-    notes = ["the head was put back to the journal's"] if state.head_moved else []
-    notes += [_adopt(journal, reader, c) for c in state.unjournaled]
+    notes = [_adopt(journal, reader, c) for c in state.unjournaled]
+    if (head := reader.head()) is not None and lineage.head() != head:
+        lineage.move_head(head)
+    if state.head_moved and not notes:
+        notes.append("the head was put back to the journal's")
     if completed := _complete(journal, reader, lineage, candidates):
         notes.append(completed)
     notes += _close_calls(journal, reader)

@@ -167,7 +167,8 @@ class Search:
                 self.session.begin_turn(self.session.turn)
             except ScorerError as error:
                 self.journal.append(ev.Warned(f"the baselines could not be measured: {error}"))
-                return
+                break
+        self.session.hush()
 
     async def _plant(self) -> None:
         files, message = seed_files(self.config, self.problem.seed)

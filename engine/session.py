@@ -335,6 +335,11 @@ class Session:
         finally:
             self._open.discard(task)
 
+    def hush(self) -> None:
+        """What ran is over: nothing is shown of it any more."""
+        self._live.clear("output")
+        self._live.clear("stream")
+
     def flush(self) -> None:
         """Show what was held back of the live texts."""
         self._live.flush()

@@ -23,6 +23,7 @@ from engine.record.errors import ConfigError, Refused
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Session, Submission
+from engine.settle import settled
 
 # From this ratio of recorded scores on, the paired rounds measure the quick suite only: the answer is plain.
 PLAIN_RATIO = 2.5
@@ -117,7 +118,9 @@ class RunTrials:
             return replace(known, reason=f"judged before as a{known.attempt}: {known.reason}")
         attempt, score = await self._scored(candidate, hypothesis or message)
         start = time.monotonic()
-        verdict = await self._judge(candidate, score, rivals, attempt) if score.correct else _incorrect(score)
+        verdict = _incorrect(score)
+        if score.correct:
+            verdict, score = await self._judge(candidate, score, rivals, attempt)
         self._decide(attempt, verdict, time.monotonic() - start)
         if verdict.commits:
             return self._commit(candidate, attempt, incumbent, score=score, verdict=verdict, message=message)
@@ -135,28 +138,30 @@ class RunTrials:
         evaluation = await self._evaluate(candidate, "full", None, hypothesis)
         return evaluation.attempt, evaluation.score
 
-    async def _judge(self, candidate: Candidate, score: Score, rivals: Rivals, attempt: int) -> gate.Verdict:
+    async def _judge(
+        self, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
+    ) -> tuple[gate.Verdict, Score]:
+        """The gate's verdict, and the score as the rounds settled it."""
         versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
-        sources = [candidate.folder, *(self._folder_of(v.version) for v in versions)]
-        names = self._columns(score, rivals.incumbent.score)
+        sources = [str(candidate.folder), *(str(self._folder_of(v.version)) for v in versions)]
+        plain = self._plain(score, rivals.incumbent.score)
         rounds: list[gate.Round] = []
-        rule = self._session.config.gate
-        while isinstance(decision := gate.decide(score, rounds, rule), gate.More):
+        names: tuple[str, ...] = ()
+        while isinstance(decision := gate.decide(score, rounds, self._session.config.gate), gate.More):
             self._session.doing(f"gate: a{attempt} against v{rivals.incumbent.version}, round {len(rounds) + 1}")
+            more, first = decision.rounds, len(rounds)
             measured = await self._host.rounds(
-                [str(s) for s in sources],
-                rounds=decision.rounds,
-                first=len(rounds),
-                configurations=names,
-                on_event=self.on_event,
+                sources, rounds=more, first=first, configurations=plain, on_event=self.on_event
             )
             rounds += measured.rounds
-            self._keep_rounds(attempt, measured.configurations, rounds)
-        if names is not None:
-            return replace(decision, reason=f"{decision.reason}; paired on {', '.join(names)}")
-        return decision
+            names = measured.configurations
+            self._keep_rounds(attempt, names, rounds)
+        flops = {c.name: c.flops for c in self._session.problem.configurations}
+        if plain is not None:
+            decision = replace(decision, reason=f"{decision.reason}; paired on {', '.join(plain)}")
+        return decision, settled(score, names, rounds, flops)
 
-    def _columns(self, candidate: Score, incumbent: Score) -> list[str] | None:
+    def _plain(self, candidate: Score, incumbent: Score) -> list[str] | None:
         """Which configurations the paired rounds measure: the quick suite when the answer is plain, else all."""
         pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
         ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]

@@ -1,0 +1,29 @@
+"""Settling a score: a version's recorded figures are the median over its score and its paired rounds.
+
+One rule: every figure comes from its own process. One process alone can be a fifth off by where its heap
+happens to lie (notes: scoring, catalogue line 52); the gate has measured several by the time it commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+
+from engine.gate import CANDIDATE, Round
+from engine.record.scores import ConfigurationScore, Score, geomean
+
+
+def settled(score: Score, names: Sequence[str], rounds: Sequence[Round], flops: Mapping[str, float]) -> Score:
+    """`score` with each latency replaced by the median of it and the rounds'. `names` are the rounds' columns."""
+    columns = {name: [r.latency_us[CANDIDATE][i] for r in rounds] for i, name in enumerate(names)}
+    rows = tuple(_row(c, columns.get(c.name, []), flops.get(c.name)) for c in score.configurations)
+    return replace(score, configurations=rows, geomean_tflops=geomean([c.tflops for c in rows]))
+
+
+def _row(row: ConfigurationScore, more: Sequence[float | None], flops: float | None) -> ConfigurationScore:
+    figures = [us for us in (row.latency_us, *more) if us]
+    if flops is None or len(figures) < 2:
+        return row
+    latency = median(figures)
+    return replace(row, latency_us=latency, tflops=flops / (latency * 1e6))
