@@ -127,7 +127,7 @@ def _config(arguments: Namespace, problem: Problem) -> RunConfig:
     )
     if config.seed and config.from_version:
         raise UsageError("--seed and --from both name the seed; give one")
-    if operator == "agent" and not has_key():
+    if operator == "agent" and not (has_key() or config.model.base_url or has_profile()):
         raise UsageError(f"the agent needs {KEYS[0]} in the environment; '--operator playbook' needs no key")
     return config
 
@@ -146,6 +146,13 @@ def _table(path: str | None) -> dict[str, Any]:
 def has_key() -> bool:
     """Whether an API key is in the environment. Its value is never looked at."""
     return any(os.environ.get(name) for name in KEYS)
+
+
+def has_profile() -> bool:
+    """Whether the SDK's own profiles exist; which of them serves is the SDK's business."""
+    named = os.environ.get("ANTHROPIC_PROFILE") or os.environ.get("ANTHROPIC_FEDERATION_RULE_ID")
+    folder = os.environ.get("ANTHROPIC_CONFIG_DIR") or "~/.config/anthropic"
+    return bool(named) or Path(folder).expanduser().is_dir()
 
 
 def default_operator() -> str:

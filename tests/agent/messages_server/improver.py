@@ -1,0 +1,113 @@
+"""A policy that really improves mha_cpu: threads, then a vectorised dot product, then no work on masked keys.
+
+It also does what a model does on the way: plans, looks things up, breaks the build, gets numbers wrong,
+takes notes, acknowledges directions, writes handoffs and reviews. The same requests get the same replies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from messages_server.reply import Reply, say, think, use
+from messages_server.segments import blocks_of
+
+SOURCE = (Path(__file__).parent / "kernels" / "attention.cpp").read_text("utf-8")
+FILE = "attention.cpp"
+DOT = "    for (int d = 0; d < n; ++d) sum += a[d] * b[d];"
+VECTOR_DOT = "#pragma omp simd reduction(+ : sum)\n" + DOT
+WRONG_DOT = DOT.replace("sum += a[d] * b[d]", "sum += a[d] * b[d] + 0.5f")
+KEYS, MASKED_KEYS = "const int keys = seqlen;", "const int keys = causal ? i + 1 : seqlen;"
+_DIRECTION = re.compile(r'<direction id="([^"]+)"')
+REVIEW = {
+    "diagnosis": "The last attempts changed only constants; the time goes into reading K once for every query row.",
+    "directions": [
+        {
+            "title": "Block the queries",
+            "why": "K is read once for several rows",
+            "first_step": "Tile four rows.",
+            "knowledge": [],
+        },
+        {
+            "title": "Online softmax",
+            "why": "no row of scores in memory",
+            "first_step": "Keep a running maximum.",
+            "knowledge": [],
+        },
+        {
+            "title": "A cheaper exp",
+            "why": "libm is called for each weight",
+            "first_step": "A polynomial.",
+            "knowledge": [],
+        },
+    ],
+}
+
+
+class Improver:
+    """Replies in the order of its script, and out of turn to directions, handoffs and reviews."""
+
+    def __init__(self, steps: int = 3) -> None:
+        self._script = _script(steps)
+        self._answered: set[str] = set()
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        """The reply to one request."""
+        last = "\n".join(b.get("text", "") for b in blocks_of(body["messages"][-1]["content"]))
+        if "<handoff_request>" in last:
+            return Reply([say("Time goes into the scores. Next: what the plan says.")])
+        if not body.get("tools"):
+            return Reply([say(json.dumps(REVIEW))])
+        if new := [i for i in _DIRECTION.findall(last) if i not in self._answered]:
+            self._answered.update(new)
+            return Reply([use("acknowledge", direction=i, obeyed=True, words="I will, after this step.") for i in new])
+        return next(self._script)
+
+
+def _script(steps: int) -> Iterator[Reply]:
+    yield Reply(
+        [
+            think("Look first: the sources, what is known, what was tried."),
+            use("find", pattern="attention_forward"),
+            use("read", path=FILE),
+            use("knowledge_search", query="softmax vectorisation threads"),
+            use("lineage", action="log"),
+        ]
+    )
+    yield Reply([say("The plan, most promising first."), _plan(0)])
+    yield from _step(0, "rows in parallel threads", [use("write", path=FILE, content=SOURCE)])
+    yield Reply([think("A dot product that adds too much should fail the check."), _edit(DOT, WRONG_DOT)])
+    yield Reply([use("evaluate", suite="quick", hypothesis="a shortcut in the dot product")])
+    yield Reply([_edit(WRONG_DOT, "this does not compile"), use("evaluate", suite="quick", hypothesis="a typo")])
+    yield Reply(
+        [use("lineage", action="restore", rev="best"), use("notes", action="append", text="Shortcuts fail the check.")]
+    )
+    yield from _step(1, "a vectorised dot product", [_edit(DOT, VECTOR_DOT)])
+    yield from _step(2, "no work on masked keys", [_edit(KEYS, MASKED_KEYS)])
+    for number in range(3, max(3, steps)):
+        yield from _step(number, f"a chunk of {number + 5} rows", [_edit("dynamic, 16", f"dynamic, {number + 5}")])
+        yield Reply([use("lineage", action="restore", rev="best")])
+    while True:
+        yield Reply([use("lineage", action="log")])
+
+
+def _step(number: int, what: str, edits: list[dict[str, Any]]) -> Iterator[Reply]:
+    yield Reply([_plan(number), *edits])
+    yield Reply([think("Measure before submitting."), use("evaluate", suite="quick", hypothesis=what)])
+    yield Reply(
+        [say(f"Submitting: {what}."), use("submit", message=what, hypothesis=f"{what}: less time in the scores")]
+    )
+
+
+def _plan(active: int) -> dict[str, Any]:
+    texts = ("rows in parallel threads", "a vectorised dot product", "no work on masked keys", "the size of a chunk")
+    states = ["done" if i < active else "active" if i == active else "pending" for i in range(len(texts))]
+    items = [{"id": str(i), "text": t, "status": s} for i, (t, s) in enumerate(zip(texts, states, strict=True))]
+    return use("plan", items=items)
+
+
+def _edit(old: str, new: str) -> dict[str, Any]:
+    return use("edit", path=FILE, old_string=old, new_string=new)
