@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from engine.record.errors import ScorerError
 from engine.scorer.arena import Placement
 from engine.scorer.judge import Baseline, Judge
+
+if TYPE_CHECKING:
+    from engine.scorer.device import Judges
 
 PREFIX = "baseline:"
 
@@ -48,6 +52,6 @@ def find(judge: Judge, name: str) -> Baseline:
     return known[name]
 
 
-def names(judge: Judge, chosen: Sequence[str] | None) -> list[str]:
+def names(judge: Judges, chosen: Sequence[str] | None) -> list[str]:
     """The baselines asked for, or all of them."""
     return list(judge.baselines()) if chosen is None else list(chosen)

@@ -37,7 +37,7 @@ def build(
 ) -> Built:
     """Compile and link a candidate. Raises CandidateFailed, stage build or timeout."""
     header = problem.header.read_bytes() if problem.header.exists() else b""
-    flags = (*problem.build.flags, *candidate.flags, "-fPIC", "-shared")
+    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking)
     key = toolchain.key(candidate.hash, header, *flags)
     library, notes = toolchain.cache / f"candidate-{key}.so", toolchain.cache / f"candidate-{key}.json"
     if library.exists() and notes.exists():
@@ -58,7 +58,7 @@ def remarks(
 ) -> str:
     """What the compiler says of vectorisation, in the candidate's own lines."""
     header = problem.header.read_bytes() if problem.header.exists() else b""
-    flags = (*problem.build.flags, *candidate.flags, "-fPIC", "-shared", *REMARKS)
+    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *REMARKS)
     with tools.temporary(toolchain.cache) as folder:
         log = _compile(candidate, header, folder, flags, problem, toolchain, children, timeout_s)
     own = tuple(candidate.files)

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from engine.record.scores import Check, ConfigurationScore, Integrity, Score, geomean
-from engine.scorer import baselines, intake, machine
+from engine.scorer import intake
 from engine.scorer.build import Built, build
 from engine.scorer.children import Children
+from engine.scorer.device import Device, Judges
 from engine.scorer.failure import CandidateFailed, Failure
-from engine.scorer.hands import Hands
 from engine.scorer.intake import Candidate
-from engine.scorer.judge import Judge
 from engine.scorer.problem import Configuration, Problem, Suite
-from engine.scorer.timing import EVALUATE, Timing, summarise
-from engine.scorer.toolchain import Toolchain
-from engine.scorer.worker import Runs, Worker
+from engine.scorer.timing import Timing, summarise
+from engine.scorer.worker import Runs
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -32,11 +30,13 @@ Emit = Callable[[dict[str, Any]], None]
 class Bench:
     """Everything an evaluation needs that outlives it."""
 
-    toolchain: Toolchain
-    runner: Path
-    hands: Hands
+    device: Device
     children: Children
-    judge: Judge
+
+    @property
+    def judge(self) -> Judges:
+        """Who draws the inputs, holds the clock and checks the outputs."""
+        return self.device.judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
     try:
         candidate = intake.take(source, bench.judge.problem)
         built = _build(bench, candidate, options, emit)
-        timings = _measure(bench, lambda: start(bench, built), options, emit, tally)
+        timings = _measure(bench, lambda: bench.device.start(built, bench.children), options, emit, tally)
     except CandidateFailed as failed:
         failure, log = failed.failure, failed.log
     measured = baseline_scores(bench, options, emit) if with_baselines and failure is None else {}
@@ -79,7 +79,7 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
         correct=failure is None,
         stage=failure.stage if failure else "ok",
         reason=_reason(failure),
-        device=machine.device(bench.judge.threads),
+        device=bench.device.label(),
         seconds=time.monotonic() - begin,
         configurations=_entries(options.configurations, timings, failure),
         geomean_tflops=None if failure else geomean([t.tflops for t, _ in timings.values()]),
@@ -93,18 +93,12 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
     )
 
 
-def start(bench: Bench, built: Built, threads: int | None = None) -> Worker:
-    """A fresh worker process for a built candidate."""
-    count = threads or bench.judge.threads
-    return Worker(bench.runner, built.library, bench.judge.arena, bench.hands, bench.children, threads=count)
-
-
 def baseline_scores(bench: Bench, options: Options, emit: Emit) -> dict[str, tuple[ConfigurationScore, ...]]:
     """Every baseline of the problem over the same configurations, measured now."""
     scores = {}
     for name in bench.judge.baselines():
         tally = Tally()
-        timings = _measure(bench, lambda n=name: baselines.LocalWorker(bench.judge, n), options, emit, tally, name)  # type: ignore[misc]
+        timings = _measure(bench, lambda n=name: bench.device.baseline(n), options, emit, tally, name)  # type: ignore[misc]
         scores[name] = _entries(options.configurations, timings, None)
     return scores
 
@@ -112,13 +106,13 @@ def baseline_scores(bench: Bench, options: Options, emit: Emit) -> dict[str, tup
 def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Score:
     """One baseline as a Score of its own."""
     begin, tally = time.monotonic(), Tally()
-    timings = _measure(bench, lambda: baselines.LocalWorker(bench.judge, name), options, emit, tally, name)
+    timings = _measure(bench, lambda: bench.device.baseline(name), options, emit, tally, name)
     return Score(
         problem=bench.judge.problem.name,
         correct=True,
         stage="ok",
         reason="",
-        device=machine.device(bench.judge.threads),
+        device=bench.device.label(),
         seconds=time.monotonic() - begin,
         configurations=_entries(options.configurations, timings, None),
         geomean_tflops=geomean([t.tflops for t, _ in timings.values()]),
@@ -130,7 +124,9 @@ def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Sco
 
 def _build(bench: Bench, candidate: Candidate, options: Options, emit: Emit) -> Built:
     emit({"event": "progress", "phase": "build", "configuration": None, "done": 0, "of": 1, "text": "compiling"})
-    built = build(candidate, bench.judge.problem, bench.toolchain, bench.children, timeout_s=options.build_timeout_s)
+    built = build(
+        candidate, bench.judge.problem, bench.device.toolchain, bench.children, timeout_s=options.build_timeout_s
+    )
     if built.log.strip():
         emit({"event": "output", "text": built.log})
     text = "from the cache" if built.cached else f"built in {built.seconds:.2f} s"
@@ -166,7 +162,7 @@ def _measure(
 def _one(bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally) -> tuple[Timing, float]:
     first, error = _called(bench, worker, shape, options, tally, full=True)
     times = [first]
-    if more := EVALUATE.more_calls(first):
+    if more := bench.device.evaluating.more_calls(first):
         times = []
         for _ in range(more):
             latency, seen = _called(bench, worker, shape, options, tally)

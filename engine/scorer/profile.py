@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.record.scores import geomean
 from engine.scorer import intake, machine
 from engine.scorer.assembly import Listing, disassemble
 from engine.scorer.build import Built, build, remarks
-from engine.scorer.evaluate import Bench, Emit, Options, start
+from engine.scorer.evaluate import Bench, Emit, Options
 from engine.scorer.failure import CandidateFailed
 from engine.scorer.problem import Configuration
 from engine.scorer.timing import ROUND, quantile
-from engine.scorer.worker import Worker
+from engine.scorer.worker import Runs
+
+if TYPE_CHECKING:
+    from engine.scorer.cpu import CpuDevice
 
 Facts = dict[str, float | bool | str]
 
 
-def profile(bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
+def profile(bench: Bench, device: CpuDevice, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
     """{"text", "facts", "log"} for one candidate; a candidate that fails gives its reason as text and machine facts."""
-    facts = machine_facts(bench)
+    facts = machine_facts(device)
     try:
         candidate = intake.take(source, bench.judge.problem)
         problem = bench.judge.problem
-        built = build(candidate, problem, bench.toolchain, bench.children, timeout_s=options.build_timeout_s)
-        log = remarks(candidate, problem, bench.toolchain, bench.children, timeout_s=options.build_timeout_s)
+        built = build(candidate, problem, bench.device.toolchain, bench.children, timeout_s=options.build_timeout_s)
+        log = remarks(candidate, problem, bench.device.toolchain, bench.children, timeout_s=options.build_timeout_s)
         speeds = _speeds(bench, built, options, emit)
     except CandidateFailed as failed:
         facts["profile.failed"] = failed.failure.stage
@@ -42,21 +45,21 @@ def profile(bench: Bench, source: Path, options: Options, emit: Emit) -> dict[st
     return {"text": _text(bench, flags, facts, speeds, listing, log), "facts": facts, "log": log}
 
 
-def machine_facts(bench: Bench) -> Facts:
+def machine_facts(device: CpuDevice) -> Facts:
     """What this machine can do."""
-    facts: Facts = {"machine.cores": bench.judge.threads}
+    facts: Facts = {"machine.cores": device.judge.threads}
     for level in (1, 2, 3):
         if (size := machine.cache_kb(level)) is not None:
             facts[f"machine.l{level}_kb"] = size
     facts.update({f"machine.{f}": machine.has(f) for f in ("avx2", "fma")})
     facts["machine.avx512"] = machine.has("avx512f")
-    facts["machine.peak_gflops"] = round(max(bench.hands.peak_gflops(bench.judge.threads) for _ in range(3)), 1)
+    facts["machine.peak_gflops"] = round(max(device.hands.peak_gflops(device.judge.threads) for _ in range(3)), 1)
     return facts
 
 
 def _speeds(bench: Bench, built: Built, options: Options, emit: Emit) -> dict[str, float]:
     """GFLOPS per configuration, from few calls, each checked."""
-    worker = start(bench, built)
+    worker = bench.device.start(built, bench.children)
     speeds: dict[str, float] = {}
     try:
         for done, shape in enumerate(options.configurations):
@@ -68,7 +71,7 @@ def _speeds(bench: Bench, built: Built, options: Options, emit: Emit) -> dict[st
     return speeds
 
 
-def _latency_us(bench: Bench, worker: Worker, shape: Configuration, options: Options) -> float:
+def _latency_us(bench: Bench, worker: Runs, shape: Configuration, options: Options) -> float:
     bench.children.check()
     first = bench.judge.call(worker, shape, timeout_s=options.call_timeout_s).latency_us
     more = ROUND.more_calls(first)
@@ -114,7 +117,7 @@ def _parallel_fact(bench: Bench, built: Built, options: Options) -> Facts:
     shape = min(options.configurations, key=lambda c: c.unmasked_flops)
     latency = {}
     for count in (1, threads):
-        worker = start(bench, built, threads=count)
+        worker = bench.device.start(built, bench.children, threads=count)
         try:
             latency[count] = _latency_us(bench, worker, shape, options)
         finally:
@@ -128,7 +131,7 @@ def _text(
     peak = float(facts["machine.peak_gflops"])
     lines = [
         f"machine    {machine.device(bench.judge.threads)}; peak {peak:.0f} GFLOPS measured (float32 FMA)",
-        f"compiler   {bench.toolchain.version}",
+        f"compiler   {bench.device.toolchain.version}",
         f"flags      {' '.join(flags)}",
         "",
         f"{'configuration':<16}{'GFLOPS':>9}{'of peak':>9}",

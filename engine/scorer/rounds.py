@@ -15,10 +15,10 @@ from typing import Any
 
 from engine.scorer import baselines, intake
 from engine.scorer.build import Built, build
-from engine.scorer.evaluate import Bench, Emit, Options, start
+from engine.scorer.evaluate import Bench, Emit, Options
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.problem import Configuration
-from engine.scorer.timing import ROUND, quantile
+from engine.scorer.timing import quantile
 from engine.scorer.worker import Runs
 
 
@@ -80,7 +80,9 @@ def _build_all(
 
 def _build(bench: Bench, source: Path, options: Options) -> Built:
     candidate = intake.take(source, bench.judge.problem)
-    return build(candidate, bench.judge.problem, bench.toolchain, bench.children, timeout_s=options.build_timeout_s)
+    return build(
+        candidate, bench.judge.problem, bench.device.toolchain, bench.children, timeout_s=options.build_timeout_s
+    )
 
 
 def _round(
@@ -116,9 +118,9 @@ def _order(sources: int, index: int) -> tuple[int, ...]:
 
 def _worker(bench: Bench, source: str, built: Built | None) -> Runs:
     if source.startswith(baselines.PREFIX):
-        return baselines.LocalWorker(bench.judge, source.removeprefix(baselines.PREFIX))
+        return bench.device.baseline(source.removeprefix(baselines.PREFIX))
     assert built is not None
-    return start(bench, built)
+    return bench.device.start(built, bench.children)
 
 
 def _block(
@@ -135,7 +137,7 @@ def _block(
     for at in order:
         first = _call(bench, workers, at, shape, options, failures)
         if first is not None:
-            more = ROUND.more_calls(first)
+            more = bench.device.pairing.more_calls(first)
             times[at], left[at] = ([first], 0) if more == 0 else ([], more)
     for half in (order, tuple(reversed(order))):
         for at in half:

@@ -13,12 +13,11 @@ import queue
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from engine.record.errors import AvoError, ScorerError, UsageError
+from engine.record.errors import AvoError, UsageError
 from engine.scorer import evaluate, machine, problem
 from engine.scorer import toolchain as tools
 from engine.scorer.children import Children
@@ -60,9 +59,7 @@ class Server:
 
             chosen = names(bench.judge, request.get("names"))
             return {n: evaluate.baseline_score(bench, n, options, emit).to_json() for n in chosen}
-        from engine.scorer.profile import profile
-
-        return profile(bench, Path(_needed(request, "source")), options, emit)
+        return bench.device.profile(bench, Path(_needed(request, "source")), options, emit)
 
     def _bench(self, request: Mapping[str, Any]) -> Bench:
         chosen = problem.load(_needed(request, "problem"))
@@ -86,18 +83,9 @@ class Server:
 
 
 def _open(chosen: Problem, threads: int, children: Children) -> Bench:
-    if chosen.device != "cpu":
-        raise ScorerError(
-            f"{chosen.name}: language {chosen.language!r} needs a device that this scorer does not serve yet"
-        )
-    from engine.scorer.hands import Hands
+    from engine.scorer.device import open_device
 
-    toolchain = tools.find()
-    with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-        warnings.simplefilter("ignore")
-        from engine.scorer.judge import Judge
-    hands = Hands(tools.hands(toolchain))
-    return Bench(toolchain, tools.runner(toolchain), hands, children, Judge(chosen, hands, threads))
+    return Bench(open_device(chosen, threads), children)
 
 
 def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:

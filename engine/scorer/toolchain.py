@@ -25,12 +25,16 @@ COMPILERS = ("g++", "c++", "clang++")
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A C++ compiler (absolute path), what it calls itself, the machine it builds for, and the cache directory."""
+    """A compiler (absolute path), what it calls itself, the machine it builds for, and the cache directory.
+
+    `linking` are the flags that make it produce a library for that machine.
+    """
 
     compiler: str
     version: str
     machine: str
     cache: Path
+    linking: tuple[str, ...] = ("-fPIC", "-shared")
 
     def key(self, *parts: bytes | str) -> str:
         """Name of a cache entry: 32 hex digits over the compiler, the machine and `parts`."""

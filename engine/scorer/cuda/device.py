@@ -1,0 +1,63 @@
+"""The CUDA device: candidates are built by nvcc for the device's own architecture and judged over CUDA IPC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.record.errors import ScorerError
+from engine.scorer import toolchain as host_tools
+from engine.scorer.build import Built
+from engine.scorer.children import Children
+from engine.scorer.cuda import toolchain as tools
+from engine.scorer.cuda.judge import CudaBaseline, CudaJudge
+from engine.scorer.cuda.worker import CudaWorker
+from engine.scorer.hands import Hands
+from engine.scorer.problem import Problem
+from engine.scorer.timing import Plan
+from engine.scorer.worker import Runs
+
+if TYPE_CHECKING:
+    from engine.scorer.evaluate import Bench, Emit, Options
+
+
+class CudaDevice:
+    """The current CUDA device."""
+
+    # Microseconds of one call, out of a block of calls: ten blocks as FA4's benchmark repeats ten times.
+    evaluating = Plan(budget_us=40_000.0, least=5, most=10)
+    pairing = Plan(budget_us=8_000.0, least=2, most=4)
+
+    def __init__(self, problem: Problem, threads: int) -> None:
+        if not torch.cuda.is_available():
+            raise ScorerError(f"{problem.name}: no CUDA device here; nvidia-smi tells whether the driver sees one")
+        self.toolchain = tools.find(tools.architecture(torch.cuda.get_device_capability()))
+        self.hands = Hands(host_tools.hands(host_tools.find()))
+        self.judge = CudaJudge(problem, self.hands, threads)
+        self._runner = tools.runner(self.toolchain)
+
+    def label(self) -> str:
+        """One line that names the device."""
+        return f"{torch.cuda.get_device_name()}, {self.toolchain.machine}, CUDA {torch.version.cuda}"
+
+    def start(self, built: Built, children: Children, threads: int | None = None) -> Runs:
+        """A fresh worker process for a built candidate."""
+        arena: Any = self.judge.arena
+        worker: Any = CudaWorker(self._runner, built.library, arena, self.hands, children, threads=threads or 1)
+        return worker  # type: ignore[no-any-return]
+
+    def baseline(self, name: str) -> Runs:
+        """A baseline in the judge's process."""
+        known = self.judge.baselines()
+        if name not in known:
+            raise ScorerError(f"{self.judge.problem.name}: no baseline {name!r}; it has {', '.join(known)}")
+        worker: Any = CudaBaseline(known[name])
+        return worker  # type: ignore[no-any-return]
+
+    def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
+        """What ptxas says, what the machine code is made of, and how far each configuration is from the roofline."""
+        from engine.scorer.cuda.profile import profile
+
+        return profile(bench, self, source, options, emit)

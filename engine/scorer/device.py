@@ -1,0 +1,82 @@
+"""What a device must offer so that evaluation, paired rounds and profiles are written once for all of them.
+
+One rule: nothing above this line knows what kind of device it judges on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.record.errors import ScorerError
+from engine.scorer.build import Built
+from engine.scorer.children import Children
+from engine.scorer.problem import Configuration, Problem
+from engine.scorer.timing import Plan
+from engine.scorer.toolchain import Toolchain
+from engine.scorer.worker import Runs
+
+if TYPE_CHECKING:
+    from engine.scorer.evaluate import Bench, Emit, Options
+    from engine.scorer.judge import Baseline, Call
+
+
+class Judges(Protocol):
+    """Draws the inputs, owns the clock, checks the outputs."""
+
+    problem: Problem
+    threads: int
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The problem's own baselines by name."""
+        ...
+
+    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: bool = False) -> Call:
+        """One checked call. Raises CandidateFailed."""
+        ...
+
+    def close(self) -> None:
+        """Release its memory."""
+        ...
+
+
+class Device(Protocol):
+    """One kind of device, opened for one problem. `evaluating` and `pairing` say how many calls are timed."""
+
+    toolchain: Toolchain
+    evaluating: Plan
+    pairing: Plan
+
+    @property
+    def judge(self) -> Judges:
+        """The judge on this device."""
+        ...
+
+    def label(self) -> str:
+        """One line that names the device, for a Score."""
+        ...
+
+    def start(self, built: Built, children: Children, threads: int | None = None) -> Runs:
+        """A fresh worker process for a built candidate. Raises CandidateFailed when it cannot be loaded."""
+        ...
+
+    def baseline(self, name: str) -> Runs:
+        """A baseline that answers calls as a worker would. Raises ScorerError for an unknown name."""
+        ...
+
+    def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
+        """{"text", "facts", "log"} for one candidate."""
+        ...
+
+
+def open_device(problem: Problem, threads: int) -> Device:
+    """The device that a problem asks for. Raises ScorerError, one line, when this machine has none."""
+    if problem.device == "cpu":
+        from engine.scorer.cpu import CpuDevice
+
+        return CpuDevice(problem, threads)
+    if problem.device == "cuda":
+        from engine.scorer.cuda.device import CudaDevice
+
+        return CudaDevice(problem, threads)
+    raise ScorerError(f"{problem.name}: no device {problem.device!r} is served here")
