@@ -40,6 +40,12 @@ async def host(tmp_path):
     await made.close()
 
 
+async def poll(what):
+    async with asyncio.timeout(10):
+        while not what():  # noqa: ASYNC110 another process is waited for
+            await asyncio.sleep(0.01)
+
+
 def left(tmp_path):
     return Identity(**json.loads((tmp_path / "artifacts" / "scorer.pid").read_text()))
 
@@ -83,11 +89,10 @@ async def test_a_scorer_that_was_killed_between_requests_is_started_again(host, 
 
 
 async def test_cancelling_a_request_ends_the_scorer_at_once_and_the_next_starts_afresh(host, source, tmp_path):
-    task = asyncio.create_task(host.score(source("// mute")))
-    while not (tmp_path / "artifacts" / "scorer.pid").exists():
-        await asyncio.sleep(0.01)
+    seen = []
+    task = asyncio.create_task(host.score(source("// mute"), on_event=seen.append))
+    await poll(seen.__len__)
     first = left(tmp_path)
-    await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -118,8 +123,7 @@ async def test_an_orphan_is_ended_and_a_reused_pid_is_left_alone(host, source, t
     assert not kill_orphan(tmp_path / "artifacts")
     path.write_text(json.dumps({"pid": who.pid, "started": who.started, "boot": who.boot, "host": who.host}))
     assert kill_orphan(tmp_path / "artifacts")
-    while process_alive(who):
-        await asyncio.sleep(0.01)
+    await poll(lambda: not process_alive(who))
 
 
 async def test_a_command_that_does_not_exist_is_one_line(tmp_path):

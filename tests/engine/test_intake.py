@@ -1,0 +1,76 @@
+"""What is scored is a copy; what is in the way is refused, not followed."""
+
+import os
+
+import pytest
+
+from engine import intake
+from engine.record.errors import Refused
+from engine.scorer import intake as scorer_intake
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "attention.cpp").write_text("int main;\n")
+    return folder
+
+
+def test_sources_are_taken_and_everything_else_is_left(workspace, tmp_path):
+    for name in ("flags.txt", "tile.h", "notes.md", ".hidden.cpp"):
+        (workspace / name).write_text("x")
+    (workspace / "build").mkdir()
+    candidate = intake.take(workspace, tmp_path / "candidates")
+    assert sorted(candidate.files) == ["attention.cpp", "flags.txt", "tile.h"]
+    assert sorted(p.name for p in candidate.folder.iterdir()) == sorted(candidate.files)
+
+
+def test_the_copy_does_not_change_with_the_workspace_and_is_kept_once(workspace, tmp_path):
+    first = intake.take(workspace, tmp_path / "candidates")
+    again = intake.take(workspace, tmp_path / "candidates")
+    (workspace / "attention.cpp").write_text("int other;\n")
+    assert first.folder == again.folder
+    assert (first.folder / "attention.cpp").read_text() == "int main;\n"
+    assert intake.take(workspace, tmp_path / "candidates").source_hash != first.source_hash
+    assert len(list((tmp_path / "candidates").iterdir())) == 2
+
+
+def test_the_engine_and_the_scorer_name_sources_by_the_same_hash(workspace):
+    files = intake.read_sources(workspace)
+    assert intake.hash_of(files) == scorer_intake._hash(files)
+
+
+def test_links_pipes_giants_and_emptiness_are_refused(workspace, tmp_path):
+    (tmp_path / "secret.h").write_text("secret")
+    (workspace / "link.h").symlink_to(tmp_path / "secret.h")
+    with pytest.raises(Refused, match=r"link\.h cannot be read"):
+        intake.read_sources(workspace)
+    (workspace / "link.h").unlink()
+    os.mkfifo(workspace / "pipe.h")
+    with pytest.raises(Refused, match=r"pipe\.h is not a regular file"):
+        intake.read_sources(workspace)
+    (workspace / "pipe.h").unlink()
+    (workspace / "big.h").write_bytes(b"x" * (intake.BYTES_LIMIT + 1))
+    with pytest.raises(Refused, match=r"big\.h is over"):
+        intake.read_sources(workspace)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Refused, match="holds no sources"):
+        intake.read_sources(tmp_path / "empty")
+    with pytest.raises(Refused, match="No such file"):
+        intake.read_sources(tmp_path / "gone")
+
+
+def test_replacing_makes_the_sources_exact_and_spares_the_rest(workspace, tmp_path):
+    outside = tmp_path / "outside.cpp"
+    outside.write_text("mine")
+    (workspace / "old.h").write_text("x")
+    (workspace / "notes.md").write_text("keep")
+    (workspace / "attention.cpp").unlink()
+    (workspace / "attention.cpp").symlink_to(outside)
+    (workspace / "dir.h").mkdir()
+    intake.replace({"attention.cpp": b"new\n", "dir.h": b"h\n"}, workspace)
+    assert sorted(p.name for p in workspace.iterdir()) == ["attention.cpp", "dir.h", "notes.md"]
+    assert (workspace / "attention.cpp").read_bytes() == b"new\n"
+    assert not (workspace / "attention.cpp").is_symlink()
+    assert outside.read_text() == "mine"
