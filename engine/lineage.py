@@ -119,7 +119,9 @@ class Lineage:
 
         The engine decides what becomes of `unjournaled` versions: each was judged and committed, and only
         the journal's line is missing. Raises LineageError when a version's commit is not the journal's.
+        Only the engine that holds the run's lock calls this: ref locks found here are a dead engine's.
         """
+        self._drop_locks()
         mine = {c.version: c for c in self.versions()}
         for version, commit in journal.items():
             if version in mine and mine[version].commit != commit:
@@ -208,6 +210,11 @@ class Lineage:
             finally:
                 repo.close()
 
+    def _drop_locks(self) -> None:
+        with _explained(self.path):
+            for lock in [*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")]:
+                lock.unlink(missing_ok=True)
+
     def _commit_id(self, repo: Repo, version: int) -> str:
         commit = _resolve(repo, _ref(version))
         if commit is None:
@@ -227,12 +234,25 @@ class Lineage:
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
 
 
+# What a surrounding git (a hook, a rebase) tells its children. GitPython and git would both obey.
+_LEADING_ELSEWHERE = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES"),
+        *("NAMESPACE", "PREFIX", "CONFIG", "CONFIG_PARAMETERS", "CONFIG_COUNT", "GRAFT_FILE", "SHALLOW_FILE"),
+        *("REPLACE_REF_BASE", "AUTHOR_DATE", "COMMITTER_DATE", "EXTERNAL_DIFF", "DIFF_OPTS"),
+    )
+)
+
+
 def _git() -> Any:
     """GitPython, imported late: it takes a tenth of a second."""
     try:
         import git
     except ImportError as error:
         raise LineageError("git is not installed; install it (Debian and Ubuntu: apt install git)") from error
+    for name in _LEADING_ELSEWHERE & set(os.environ):
+        del os.environ[name]
     return git
 
 
@@ -245,9 +265,7 @@ def _environment(path: Path) -> dict[str, str]:
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "avo"), ("EMAIL", "avo@localhost"))}  # fmt: skip
     fixed = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": str(len(settings)),
-             "GIT_DIR": str(path), "GIT_OBJECT_DIRECTORY": str(path / "objects"), "GIT_INDEX_FILE": str(path / "index"),
-             "GIT_ALTERNATE_OBJECT_DIRECTORIES": "", "GIT_NAMESPACE": "", "GIT_ATTR_NOSYSTEM": "1",
-             "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_CEILING_DIRECTORIES": str(path.parent),
+             "GIT_DIR": str(path), "GIT_ATTR_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0",
              "GIT_TRACE": "0", "LC_ALL": "C"}  # fmt: skip
     return {**fixed, **keys, **values, **who}
 
