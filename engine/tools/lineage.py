@@ -15,6 +15,8 @@ from engine.tools.tool import FunctionTool, parameters
 if TYPE_CHECKING:
     from engine.session import Session
 
+# Calls and their answers are left out of a search: every search would find itself and its forerunners.
+_CALLS = {"tool_started", "tool_finished", "knowledge"}
 ACTIONS = ("log", "show", "diff", "restore", "attempts", "search")
 
 
@@ -26,7 +28,8 @@ def tools() -> tuple[FunctionTool, ...]:
             "What was committed and what was tried. log: the versions. show: one version or attempt (rev = v3, a17, "
             "best, seed) with its scores and diff. diff: the sources from rev to `to`. restore: put a version's "
             "sources into the workspace (rev = best, seed or vN); what lay there is kept under artifacts/. "
-            "attempts: the newest n attempts with their outcome. search: everything on record that holds the words.",
+            "attempts: the newest n attempts with their outcome. search: attempts, verdicts, notes, plans and words "
+            "on record that hold the text.",
             parameters(
                 ("action",),
                 action={"type": "string", "enum": list(ACTIONS)},
@@ -97,6 +100,7 @@ def _attempt_text(session: Session, attempt: Attempt) -> str:
 def _search(session: Session, text: str, n: int) -> ToolResult:
     if not text.strip():
         raise Refused("search: text is empty; give the words to look for")
-    hits = session.reader.search(text, limit=n)
+    found = session.reader.search(text, limit=10 * n)
+    hits = [h for h in found if h.kind not in _CALLS][:n]
     lines = [f"#{h.seq} {h.kind}: {h.title}" for h in hits]
     return ToolResult(True, "\n".join(lines) or f"nothing on record holds {text!r}", {"hits": len(hits)})
