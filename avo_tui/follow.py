@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from avo_tui.launch import last_line
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import figure, one_line, score_table, span, times, versions_table
 from engine.record import events as ev
@@ -39,7 +40,9 @@ def follow(folder: RunFolder, *, after: int = 0, report: bool = True) -> int:
     if ended and report:
         print("\n" + report_text(summary, folder), flush=True)
     if summary.state == "crashed" and ended:
-        print(f"avo: the engine of run {folder.name} died; 'avo resume {folder.name}' goes on", file=sys.stderr)
+        said = last_line(folder)
+        why = f": {one_line(said, 300)}" if said else " and said nothing"
+        print(f"avo: the engine of run {folder.name} died{why}; 'avo resume {folder.name}' goes on", file=sys.stderr)
         return 2
     return 0
 
@@ -67,8 +70,8 @@ def _news(reader: Reader, after: int) -> Iterator[Entry]:
 def _leave(folder: RunFolder, summaries: Summaries) -> bool:
     """The first ctrl-C: say how to stop the run, and wait a moment for the second, which does."""
     name = folder.name
-    print(f"\nrun {name} goes on without this watcher; ctrl-C again within {AGAIN_S:.0f} s stops it", flush=True)
     try:
+        print(f"\nrun {name} goes on without this watcher; ctrl-C again within {AGAIN_S:.0f} s stops it", flush=True)
         time.sleep(AGAIN_S)
     except KeyboardInterrupt:
         return _stop(folder, summaries)
@@ -99,6 +102,8 @@ def progress_line(entry: Entry) -> str:
     if isinstance(fact, ev.DirectionChanged):
         why = f": {one_line(fact.why, 90)}" if fact.why else ""
         return f"{fact.state:<9} {one_line(fact.name, 70)} ({fact.source}){why}"
+    if isinstance(fact, ev.AttemptScored) and not fact.score.correct:
+        return f"{entry.kind:<9} {one_line(f'{entry.title}: {fact.score.reason}', 150)}"
     if isinstance(fact, ev.VersionCommitted):
         gained = f"  {times(fact.ratio)} the one before" if fact.ratio else ""
         return f"* v{fact.version:<7} {figure(fact.score.geomean_tflops)} TFLOPS{gained}  {one_line(fact.name, 70)}"

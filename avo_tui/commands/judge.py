@@ -32,12 +32,13 @@ def score(arguments: Namespace) -> int:
     """`avo score`: check and time a candidate; exit code 1 when it is not correct."""
     problem = problem_of(arguments.problem)
     require(problem.language)
+    chosen = _configurations(arguments.configuration, problem)
     with _sources([arguments.source], arguments.runs) as (source,):
         result = ask("score", {
             "source": str(source),
             "problem": str(problem.folder),
             "suite": arguments.suite,
-            "configurations": _configurations(arguments.configuration, problem),
+            "configurations": chosen,
             "baselines": not arguments.no_baselines,
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 
 from avo_tui.commands.named import print_json, run_of, version_of
@@ -83,38 +84,38 @@ def knowledge(_: Namespace) -> int:
 
 def knowledge_search(arguments: Namespace) -> int:
     """`avo knowledge search TEXT`: pages and the passage that matches, best first."""
-    from engine import knowledge as base
+    from engine.knowledge import shipped
 
     text = " ".join(arguments.text)
-    hits = base.shipped().search(text)
+    hits = shipped().search(text)
     if arguments.json:
-        print_json([{"page": h.page, "section": h.section, "excerpt": h.excerpt} for h in hits])
+        print_json([asdict(h) for h in hits])
     elif not hits:
         print(f"no page says anything about {one_line(text, 60)!r}; 'avo knowledge list' names them all")
     for h in () if arguments.json else hits:
-        print(f"{h.page}" + (f" § {h.section}" if h.section else "") + f"\n    {one_line(h.excerpt, 160)}")
+        print(f"{h.page}" + (f" § {h.section}" if h.section else "") + f"\n    {one_line(h.snippet, 160)}")
     return 0
 
 
 def knowledge_list(arguments: Namespace) -> int:
     """`avo knowledge list`: every page with its title."""
-    from engine import knowledge as base
+    from engine.knowledge import shipped
 
-    pages = base.shipped().pages()
+    pages = shipped().pages()
     if arguments.json:
-        print_json([{"page": p.name, "title": p.title} for p in pages])
+        print_json([{"page": p.id, "title": p.title} for p in pages])
     else:
-        print(table(["page", "title"], [[p.name, p.title] for p in pages]))
+        print(table(["page", "title"], [[p.id, p.title] for p in pages]))
     return 0
 
 
 def knowledge_show(arguments: Namespace) -> int:
     """`avo knowledge show PAGE`: the page as it is."""
-    from engine import knowledge as base
+    from engine.knowledge import shipped
 
-    text = base.shipped().read(arguments.page)
+    passage = shipped().read(arguments.page)
     if arguments.json:
-        print_json({"page": arguments.page, "text": text})
+        print_json(asdict(passage))
     else:
-        print(clean(text))
+        print(clean(passage.text))
     return 0

@@ -1,0 +1,189 @@
+"""Bad input: each gets one clear line and the right exit code, and loses nothing."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import until
+
+
+def test_a_wrong_call_says_what_was_wrong_in_one_line(avo):
+    avo("frobnicate").refused(2, "frobnicate")
+    avo("status", "--nonsense").refused(2, "--nonsense")
+    avo("run", "--minutes", "-3").refused(2, "'-3' is not a positive number")
+    avo("run", "--minutes", "nan").refused(2, "not a positive number")
+    avo("run", "--versions", "0").refused(2, "at least 1")
+    avo("run", "--operator", "wizard").refused(2, "wizard")
+    avo("rollback", "somewhere").refused(2, "vN")
+
+
+def test_an_unknown_problem_is_named_with_those_there_are(avo, tmp_path):
+    avo("run", "mha_tpu").refused(2, "mha_tpu", "mha_cpu", "gqa_cpu")
+    avo("score", str(tmp_path), "--problem", "mha_tpu").refused(2, "mha_tpu")
+    (tmp_path / "empty").mkdir()
+    avo("run", "--problem", str(tmp_path / "empty")).refused(2, "no problem.toml")
+    avo("run", "mha_cpu", "--problem", str(tmp_path)).refused(2, "two problems")
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("surprise = 1", "surprise"),
+        ("seqlen = 0", "seqlen"),
+        ("heads_q = 3\nheads_kv = 2", "heads_kv"),
+        ("causal = 2", "causal"),
+        ("this is no toml", "problem.toml"),
+    ],
+)
+def test_a_problem_with_unknown_keys_or_impossible_values_is_refused(avo, line, word):
+    path = Path(avo.problem()) / "problem.toml"
+    shape = {"batch": "1", "seqlen": "8", "heads_q": "2", "heads_kv": "1", "head_dim": "16", "causal": "true"}
+    given = dict(part.split(" = ") for part in line.splitlines() if " = " in part)
+    lines = [f"{k} = {v}" for k, v in {**shape, **given}.items()] if given else [line]
+    path.write_text(path.read_text() + '[[configuration]]\nname = "odd"\n' + "\n".join(lines) + "\n")
+    avo("run", "--problem", str(path.parent)).refused(2, word, "problem.toml")
+    assert not avo.runs.exists()
+
+
+def test_an_unknown_run_is_named(avo, past):
+    avo("status").refused(2, "no runs in", "avo run")
+    avo("status", "ghost").refused(2, "no run 'ghost'", "avo runs")
+    avo("status", "../../etc").refused(2, "no run")
+    past("show", "climb", "v77").refused(2, "no version v77", "avo versions climb")
+    past("diff", "climb", "v1", "v77").refused(2, "v77")
+    past("log", "climb", "--kind", "gossip").refused(2, "gossip", "version")
+    past("run", "tiny", "--from", "climb@v77").refused(2)
+
+
+def test_a_source_that_is_missing_or_holds_no_sources_is_refused(avo, tmp_path):
+    avo("score", str(tmp_path / "gone"), "--problem", "mha_cpu").refused(2, "no source")
+    (tmp_path / "notes.txt").write_text("hello")
+    avo("score", str(tmp_path), "--problem", "mha_cpu").refused(2, "holds no sources", ".cpp")
+    (tmp_path / "k.cpp").write_text("int x;")
+    words = ("score", str(tmp_path / "k.cpp"), "--problem", "mha_cpu")
+    avo(*words, "--configuration", "huge").refused(2, "huge", "full_512")
+    avo("run", "--seed", str(tmp_path / "gone")).refused(2, "holds no sources")
+
+
+def test_a_name_that_is_taken_or_unusable_is_refused(avo):
+    avo.start("mine", versions=1)
+    words = ("run", "--problem", avo.problem(), "--config", avo.config(), "--detach")
+    avo(*words, "--name", "mine").refused(2, "mine", "exists already")
+    avo(*words, "--name", "../mine").refused(2, "not usable")
+    avo(*words, "--name", "").refused(2, "not usable")
+
+
+def test_runs_in_a_place_that_cannot_be_written_are_refused(avo, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    said = avo("run", "--problem", avo.problem(), "--config", avo.config(), "--runs", str(tmp_path / "file"))
+    said.refused(2, "cannot make a run", "--runs")
+    said = avo("run", "--problem", avo.problem(), "--config", avo.config(), "--runs", "/proc/avo")
+    said.refused(2, "cannot make a run", "--runs")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
+def test_a_read_only_run_folder_is_still_looked_at_and_commands_are_refused(past):
+    folder = past.runs / "climb"
+    try:
+        folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        (folder / "journal.db").chmod(stat.S_IRUSR)
+        assert past("status", "climb", "--json").json["state"] == "finished"
+        past("resume", "climb").refused(2, "climb")
+    finally:
+        folder.chmod(0o700)
+        (folder / "journal.db").chmod(0o600)
+
+
+def test_a_journal_of_a_newer_avo_is_not_touched(avo):
+    folder = avo.start("future", versions=1)
+    until(lambda: avo("status", "future", "--json").json["state"] == "finished")
+    with sqlite3.connect(folder.journal) as db:
+        db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    db.close()
+    for words in (("status",), ("versions",), ("log",), ("pause",), ("resume",), ("attach", "--plain")):
+        avo(words[0], "future", *words[1:]).refused(2, "schema 99", "upgrade")
+    with sqlite3.connect(folder.journal) as db:
+        assert db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("99",)
+    db.close()
+
+
+def test_a_journal_that_is_none_is_said_to_be_none(avo):
+    (avo.runs / "junk").mkdir(parents=True)
+    (avo.runs / "junk" / "journal.db").write_bytes(os.urandom(8192))
+    avo("status", "junk").refused(2, "journal")
+    (avo.runs / "junk" / "journal.db").write_bytes(b"")
+    avo("status", "junk").refused(2, "journal")
+
+
+def test_a_config_file_with_mistakes_is_refused(avo, tmp_path):
+    words = ("run", "--problem", avo.problem(), "--config", str(tmp_path / "c.toml"))
+    avo(*words).refused(2, "c.toml", "No such file")
+    (tmp_path / "c.toml").write_text("velocity = 3\n")
+    avo(*words).refused(2, "velocity")
+    (tmp_path / "c.toml").write_text("[limits]\nminutes = 'soon'\n")
+    avo(*words).refused(2, "minutes")
+
+
+def test_a_damaged_lineage_is_said_to_be_damaged(avo):
+    folder = avo.start("torn", versions=1)
+    until(lambda: avo("status", "torn", "--json").json["state"] == "finished")
+    shutil.rmtree(folder.lineage)
+    avo("diff", "torn", "v0", "v1").refused(2, "lineage")
+    avo("export", "torn", "v1", "-o", str(folder.path / "out")).refused(2, "lineage")
+    assert avo("show", "torn", "v1").code == 0
+
+
+def test_the_agent_without_a_key_is_refused(avo):
+    avo("run", "--problem", avo.problem(), "--operator", "agent").refused(2, "ANTHROPIC_API_KEY")
+    assert not avo.runs.exists()
+
+
+def test_a_machine_without_compiler_or_git_is_told_what_to_install(avo, tmp_path):
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    only = {"PATH": str(empty)}
+    avo("run", "--problem", avo.problem(), env=only).refused(2, "apt install git", "apt install g++")
+    (empty / "git").symlink_to("/usr/bin/git")
+    avo("run", "--problem", avo.problem(), env=only).refused(2, "a C++ compiler is missing", "apt install g++")
+    avo("score", str(tmp_path), "--problem", "mha_cpu", env=only).refused(2, "apt install g++")
+
+
+def test_commands_of_later_versions_say_so(avo):
+    avo("report", "climb", "-o", "out").refused(2, "later version")
+    avo("replay", "climb").refused(2, "later version")
+    avo("knowledge", "add", "page.md").refused(2, "later version")
+
+
+def test_the_control_room_needs_a_terminal_that_can_show_it(past):
+    past("attach", "climb").refused(2, "not a terminal", "--plain")
+    assert "v4" in past("attach", "climb", "--plain").out
+
+
+def test_a_reader_that_stops_reading_is_no_error(past):
+    with past.popen("log", "climb", stderr=subprocess.PIPE) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+
+
+def test_an_unexpected_error_is_one_line_and_the_traceback_is_there_on_demand(past, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import avo_tui.summary as s\ndef broken(self, now=None): raise ValueError('the cat')\ns.Summaries.take = broken\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parent.parent.parent}"}
+    past("status", "climb", env=env).refused(2, "ValueError: the cat", "AVO_DEBUG=1")
+    assert "Traceback" in past("status", "climb", env={**env, "AVO_DEBUG": "1"}).err
+
+
+def test_help_and_version_need_nothing(avo):
+    assert "avo run" in avo("--help").out
+    assert avo("--version").out.startswith("avo ")
+    assert avo("score", "--help").code == 0
+    assert avo().code == 0
+    assert sys.version_info >= (3, 11)

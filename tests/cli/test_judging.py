@@ -1,0 +1,194 @@
+"""`avo score` and `avo bench` with the real scorer, a real compiler and a real kernel."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import until
+
+SHAPE = """
+name = "nano"
+title = "Two very small shapes"
+language = "cpp"
+dtype = "float32"
+tolerance = 1e-4
+[build]
+flags = ["-O2", "-std=c++17"]
+allowed = ["-O3"]
+[shape]
+batch = 1
+heads_q = 2
+heads_kv = 2
+head_dim = 64
+[[configuration]]
+name = "full_64"
+seqlen = 64
+causal = false
+quick = true
+[[configuration]]
+name = "causal_64"
+seqlen = 64
+causal = true
+[[holdout]]
+name = "odd"
+seqlen = 7
+causal = true
+"""
+WRONG = "o[((static_cast<long>(0)*seqlen+0)*heads_q+(heads_q-1))*head_dim] += 0.5f;"
+PLAIN = """
+#include <cmath>
+#include <vector>
+extern "C" void attention_forward(const float* q, const float* k, const float* v, float* o, int batch, int heads_q,
+                                  int heads_kv, int seqlen, int head_dim, int causal, float scale) {
+  for (long b = 0; b < batch; ++b) for (int h = 0; h < heads_q; ++h) for (int i = 0; i < seqlen; ++i) {
+    const int g = h / (heads_q / heads_kv), last = causal ? i : seqlen - 1;
+    std::vector<double> p(last + 1);
+    double top = -1e300, sum = 0;
+    for (int j = 0; j <= last; ++j) {
+      double s = 0;
+      for (int d = 0; d < head_dim; ++d)
+        s += double(q[((b*seqlen+i)*heads_q+h)*head_dim+d]) * k[((b*seqlen+j)*heads_kv+g)*head_dim+d];
+      p[j] = s * scale; if (p[j] > top) top = p[j];
+    }
+    for (double& x : p) { x = std::exp(x - top); sum += x; }
+    for (int d = 0; d < head_dim; ++d) {
+      double s = 0;
+      for (int j = 0; j <= last; ++j) s += p[j] * v[((b*seqlen+j)*heads_kv+g)*head_dim+d];
+      o[((b*seqlen+i)*heads_q+h)*head_dim+d] = float(s / sum);
+    }
+  }
+  /*SPOIL*/
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory):
+    """A problem small enough that a score takes a second; its reference is the shipped one."""
+    from engine.data import kernels_directory
+
+    folder = tmp_path_factory.mktemp("problem") / "nano"
+    (folder / "seed").mkdir(parents=True)
+    (folder / "problem.toml").write_text(SHAPE)
+    (folder / "reference.py").write_text((kernels_directory() / "mha_cpu" / "reference.py").read_text())
+    (folder / "seed" / "attention.cpp").write_text(PLAIN)
+    return folder
+
+
+def spoiled(tmp_path, code):
+    (tmp_path / "k.cpp").write_text(PLAIN.replace("/*SPOIL*/", code))
+    return str(tmp_path / "k.cpp")
+
+
+def test_score_json_is_the_contract(avo, nano):
+    said = avo("score", str(nano / "seed"), "--problem", str(nano), "--json")
+    assert said.code == 0, said
+    score = said.json
+    assert (score["problem"], score["correct"], score["stage"]) == ("nano", True, "ok")
+    assert score["geomean_tflops"] > 0
+    assert score["device"]
+    assert score["seconds"] > 0
+    assert [c["name"] for c in score["configurations"]] == ["full_64", "causal_64"]
+    keys = {"name", "correct", "tflops", "tflops_std", "latency_us", "relative_error", "reason"}
+    assert all(set(c) >= keys for c in score["configurations"])
+
+
+def test_one_wrong_head_is_refused_with_the_stage(avo, nano, tmp_path):
+    said = avo("score", spoiled(tmp_path, WRONG), "--problem", str(nano), "--json")
+    assert said.code == 1
+    score = said.json
+    assert (score["correct"], score["stage"], score["geomean_tflops"]) == (False, "check", None)
+    text = avo("score", spoiled(tmp_path, WRONG), "--problem", str(nano))
+    assert text.code == 1
+    assert "NOT correct (check)" in text.out
+
+
+@pytest.mark.parametrize(
+    ("code", "stage"),
+    [
+        ('o[0] = std::nanf("");', "check"),
+        ("*(volatile int*)8 = 1;", "crash"),
+        ("this does not compile", "build"),
+    ],
+)
+def test_what_goes_wrong_in_a_candidate_is_a_score_with_a_reason(avo, nano, tmp_path, code, stage):
+    said = avo("score", spoiled(tmp_path, code), "--problem", str(nano), "--json")
+    assert said.code == 1
+    assert said.json["stage"] == stage, said.out
+    assert said.json["reason"]
+
+
+def test_a_source_without_the_symbol_is_a_build_failure(avo, nano, tmp_path):
+    (tmp_path / "k.cpp").write_text('extern "C" void attention() {}\n')
+    said = avo("score", str(tmp_path), "--problem", str(nano), "--json")
+    assert (said.code, said.json["stage"]) == (1, "build")
+    assert "attention_forward" in said.json["reason"]
+
+
+def test_the_table_holds_the_baseline_beside_the_candidate(avo, nano):
+    text = avo("score", str(nano / "seed"), "--problem", str(nano)).out
+    assert "torch_sdpa" in text
+    assert "geomean" in text
+    assert "full_64" in text
+    alone = avo("score", str(nano / "seed"), "--problem", str(nano), "--no-baselines", "--configuration", "full_64")
+    assert "torch_sdpa" not in alone.out
+    assert "causal_64" not in alone.out
+
+
+def test_bench_measures_sources_and_the_baseline_in_the_same_rounds(avo, nano, tmp_path):
+    source = spoiled(tmp_path, "")
+    said = avo("bench", str(nano / "seed"), source, "--problem", str(nano), "--repeats", "2", "--json")
+    assert said.code == 0, said
+    names = [s["name"] for s in said.json["sources"]]
+    assert names == [str(nano / "seed"), source, "torch_sdpa"]
+    assert all(len(s["mean"]) == 2 and s["geomean_tflops"] > 0 for s in said.json["sources"])
+    table = avo("bench", str(nano / "seed"), "--problem", str(nano), "--repeats", "2").out
+    assert "ratio to torch_sdpa" in table
+
+
+def test_a_wrong_source_fails_the_bench(avo, nano, tmp_path):
+    said = avo("bench", spoiled(tmp_path, WRONG), "--problem", str(nano), "--repeats", "2")
+    assert said.code == 1
+    assert "check" in said.out
+
+
+def test_ctrl_c_leaves_no_process_behind(avo, nano, tmp_path):
+    source = spoiled(tmp_path, "for (volatile long i = 0;; ++i) {}")
+    with avo.popen("score", source, "--problem", str(nano), start_new_session=True) as process:
+        scorer = until(lambda: children(process.pid))[0]
+        until(lambda: children(scorer))
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    until(lambda: not alive(scorer))
+
+
+def children(pid):
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_doctor_says_on_one_screen_what_there_is_and_what_mends_the_rest(avo):
+    said = avo("doctor")
+    assert len(said.out.splitlines()) <= 24
+    for words in ("python", "compiler", "git", "scorer", "sandbox", "runs", "model key"):
+        assert words in said.out
+    findings = {f["what"]: f for f in avo("doctor", "--json").json["findings"]}
+    assert findings["compiler"]["state"] == "ok"
+    assert findings["model key"]["state"] == "note"
+    missing = avo("doctor", "--json", env={"PATH": "/nowhere"})
+    assert missing.code == 1
+    broken = {f["what"]: f for f in json.loads(missing.out)["findings"]}
+    assert broken["git"]["mend"] == "apt install git"
