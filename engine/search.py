@@ -34,7 +34,7 @@ from engine.trials import RunTrials
 PULSE_S = 0.25
 BEAT_S = 1.0
 FAULTS = 3
-SUBMIT_GRACE_S = 60.0
+SUBMIT_GRACE_S, SUBMIT_GRACE = 60.0, 0.1
 
 
 class Finished(Exception):
@@ -62,7 +62,8 @@ class Search:
         self.steering = Steering(self.journal, self.reader, self.lineage, self.inbox, self)
         self.supervisor: Supervisor | None = None
         self._me = liveness.identity()
-        self._faults = 0
+        self._faults, self._trouble = 0, ""
+        self._operator: operators.Operator | None = None
         self._warned: set[str] = set()
         self._over_since: float | None = None
 
@@ -137,7 +138,7 @@ class Search:
     async def _work(self) -> str:
         try:
             await self._found()
-            operator = operators.create(self.config.operator, self.session)
+            operator = self._operator = operators.create(self.config.operator, self.session)
             reviewer = getattr(operator, "review", None)
             self.supervisor = Supervisor(self.journal, self.reader, self.inbox, self.config.supervisor, reviewer)
             while True:
@@ -194,11 +195,12 @@ class Search:
         except (Exhausted, JournalError, LineageError):
             raise
         except OperatorError as error:
-            self._faults = FAULTS
-            self.journal.append(ev.Warned(f"the operator cannot work: {error}"))
+            if not self.reader.events(kinds=("spent",), limit=1):
+                raise  # it never worked: a wrong key or model, which no waiting mends
+            self._faults, self._trouble = FAULTS, f"the operator cannot work: {error}"
         except (AvoError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, OSError) as error:
             traceback.print_exc()
-            self._faults += 1
+            self._faults, self._trouble = self._faults + 1, f"the operator failed {FAULTS} times in a row"
             self.journal.append(ev.Warned(f"the operator failed in turn {self.session.turn}: {_line(error)}"))
 
     # --- the boundary --------------------------------------------------------------------
@@ -249,14 +251,16 @@ class Search:
         """Pause and call the person when the scorer or the operator keeps failing."""
         if self.session.faults < FAULTS and self._faults < FAULTS:
             return
-        what = "scorer" if self.session.faults >= FAULTS else "operator"
+        if self.session.faults >= FAULTS:
+            what, name, kind = "scorer", f"the scorer failed {FAULTS} times in a row", "tool_finished"
+        else:
+            what, name, kind = "operator", self._trouble, "warning"
+        last = self.reader.tail(1, kinds=(kind,))
         alerts = self.reader.alerts()
         number = alerts[0].alert + 1 if alerts else 1
-        last = self.reader.tail(1, kinds=("tool_finished",) if what == "scorer" else ("warning",))
-        evidence = last[-1].title if last else ""
         self.journal.append(
-            ev.AlertRaised(number, "critical", what, f"the {what} failed {FAULTS} times in a row", evidence),
-            ev.StateChanged("paused", f"the {what} keeps failing"),
+            ev.AlertRaised(number, "critical", what, name, last[-1].title if last else ""),
+            ev.StateChanged("paused", name),
         )
         self.paused = True
 
@@ -292,13 +296,15 @@ class Search:
             await asyncio.sleep(PULSE_S)
 
     def _watch_time(self) -> None:
-        """At the time limit, or at a stop past it, end the turn; a submission gets a minute to come to its verdict."""
+        """At the time limit, or at a stop past it, end the turn; a submission gets a tenth of the limit more, at most
+        a minute, to come to its verdict."""
         if self.paused or budget.minutes_left(self.limits, self.watch.elapsed_s) > 0:
             self._over_since = None
             return
         now = self.watch.elapsed_s
         self._over_since = now if self._over_since is None else self._over_since
-        if not self.trials.submitting or now - self._over_since > SUBMIT_GRACE_S:
+        grace = min(SUBMIT_GRACE_S, SUBMIT_GRACE * 60 * (self.limits.minutes or 0.0))
+        if not self.trials.submitting or now - self._over_since > grace:
             self.interrupt("the time limit is reached")
 
     def _beat(self) -> None:
@@ -315,18 +321,26 @@ class Search:
 
     async def _finish(self, state: ev.RunState, reason: str) -> None:
         self.watch.hold()
-        await self._free()
+        await self._leave()
         self.session.doing("")
         self._beat()
         self.journal.append(ev.StateChanged(state, reason))
 
     async def _fail(self, error: BaseException) -> None:
         """Say why the engine ends, when that can still be written."""
-        await self._free()
+        await self._leave()
+        state: ev.RunState = "finished" if isinstance(error, (Refused, OperatorError)) else "crashed"
         try:
-            self.journal.append(ev.StateChanged("crashed", _line(error)))
+            self.journal.append(ev.StateChanged(state, _line(error)))
         except JournalError as full:
             print(f"avo engine: {full}", flush=True)
+
+    async def _leave(self) -> None:
+        """Let the operator put its things in order, then free the machine."""
+        operator, self._operator = self._operator, None
+        if (close := getattr(operator, "close", None)) is not None:
+            await close()
+        await self._free()
 
     async def _free(self) -> None:
         """End the scorer and every background job: the machine is the person's again."""

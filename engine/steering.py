@@ -6,6 +6,7 @@ done both or neither. Words take effect as they arrive; what moves the run waits
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -96,6 +97,8 @@ class Steering:
         return [ev.StateChanged("paused", reason)], "", then
 
     def _resume(self, command: Command) -> Outcome:
+        if not self._course.paused and self._waits():
+            return [], "waits no longer", None
         if not self._course.paused:
             raise Refused("the run is not paused")
 
@@ -103,6 +106,12 @@ class Steering:
             self._course.paused = False
 
         return [ev.StateChanged("running", f"resumed by {command.person}")], "", then
+
+    def _waits(self) -> bool:
+        """Whether the engine sits out a rate limit or a lost connection."""
+        last = self._reader.tail(1, kinds=("waited",))
+        waited = last[-1].event() if last else None
+        return isinstance(waited, ev.Waited) and time.time() < last[-1].at + waited.seconds
 
     def _stop(self, command: Command) -> Outcome:
         if self._course.stop_reason:

@@ -25,8 +25,9 @@ from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Session, Submission
 from engine.settle import settled
 
-# From this ratio of recorded scores on, the paired rounds measure the quick suite only: the answer is plain.
-PLAIN_RATIO = 2.5
+# When the paired rounds measure the quick suite only (RunTrials._plain). A round makes about two calls of each kind.
+PLAIN_RATIO, LOSES_MUCH = 2.5, 0.8
+SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
 SEED_DIRECTION = "seed"
 
 
@@ -144,7 +145,7 @@ class RunTrials:
         """The gate's verdict, and the score as the rounds settled it."""
         versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
         sources = [str(candidate.folder), *(str(self._folder_of(v.version)) for v in versions)]
-        plain = self._plain(score, rivals.incumbent.score)
+        plain = self._plain(score, [v.score for v in versions])
         rounds: list[gate.Round] = []
         names: tuple[str, ...] = ()
         while isinstance(decision := gate.decide(score, rounds, self._session.config.gate), gate.More):
@@ -161,11 +162,19 @@ class RunTrials:
             decision = replace(decision, reason=f"{decision.reason}; paired on {', '.join(plain)}")
         return decision, settled(score, names, rounds, flops)
 
-    def _plain(self, candidate: Score, incumbent: Score) -> list[str] | None:
-        """Which configurations the paired rounds measure: the quick suite when the answer is plain, else all."""
+    def _plain(self, candidate: Score, rivals: Sequence[Score]) -> list[str] | None:
+        """Which configurations the paired rounds measure: all, or the quick suite when that says enough.
+
+        It does when the recorded scores differ by PLAIN_RATIO everywhere, or when a round of everything would
+        take longer than SLOW_ROUND_S and the recorded scores show no configuration that loses much.
+        """
+        incumbent = rivals[0]
         pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
         ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]
-        if len(ratios) == len(pairs) and min(ratios, default=0.0) >= PLAIN_RATIO:
+        least = min(ratios, default=0.0) if len(ratios) == len(pairs) else 0.0
+        calls_us = [c.latency_us or 0.0 for score in (candidate, *rivals) for c in score.configurations]
+        slow = CALLS_IN_ROUND * sum(calls_us) / 1e6 > SLOW_ROUND_S
+        if least >= PLAIN_RATIO or (slow and least >= LOSES_MUCH):
             return [c.name for c in self._session.problem.suite("quick")]
         return None
 
