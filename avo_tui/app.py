@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from textual.app import App
+from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
 
@@ -73,6 +73,7 @@ class AvoApp(App[int]):
         self.snapshot: Snapshot = self.feed.first()
         self.message: Line = EMPTY
         self.marked: int | None = None
+        self.draft = ""
         self._live = live
         self._reader: Reader | None = None
         self._message_until = 0.0
@@ -166,6 +167,14 @@ class AvoApp(App[int]):
             self.say(str(error), "bad")
             return []
 
+    def undoable(self) -> tuple[int, int] | None:
+        """The last roll-back that can be taken back: (before, after)."""
+        try:
+            return self.reader.undoable()
+        except (AvoError, sqlite3.Error) as error:
+            self.say(str(error), "bad")
+            return None
+
     # Saying and doing.
 
     def say(self, text: str, role: str = "info", seconds: float = MESSAGE_S) -> None:
@@ -190,7 +199,7 @@ class AvoApp(App[int]):
 
     def command(self, verb: Verb, arguments: Mapping[str, Any] | None = None) -> None:
         """Send a command; its life then shows on the last line and in the commands pane."""
-        self.run_worker(self._send(verb, dict(arguments or {}), self.snapshot.seq), exit_on_error=False)
+        self.run_worker(self._send(verb, dict(arguments or {}), self.snapshot.last_seq), exit_on_error=False)
 
     async def _send(self, verb: Verb, arguments: dict[str, Any], seq: int) -> None:
         try:
@@ -219,6 +228,48 @@ class AvoApp(App[int]):
             self._driver.write(sequence)
         where = "the clipboard and" if sequence else "too long for the clipboard; it is in"
         self.say(f"copied {len(text):,} characters to {where} {_short(path)}")
+
+    def edit(self, text: str, name: str) -> str:
+        """Open text in $EDITOR under a name; returns what it was saved as, or the same text when that fails."""
+        import shlex
+        import subprocess
+        import sys
+        import tempfile
+
+        editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        with tempfile.TemporaryDirectory(prefix="avo-") as folder:
+            path = Path(folder) / name
+            path.write_text(text, "utf-8")
+            try:
+                with self.suspend():
+                    done = subprocess.run([*editor, str(path)], stderr=sys.__stderr__)
+            except (OSError, SuspendNotSupported) as error:
+                self.say(f"{editor[0]}: {error}; set $EDITOR", "bad")
+                return text
+            if done.returncode:
+                self.say(f"{editor[0]} ended with {done.returncode}; nothing was taken over", "warn")
+                return text
+            return path.read_text("utf-8", "replace")
+
+    def mark(self, version: int) -> None:
+        """Remember a version that diffs compare against; marking it again forgets it."""
+        self.marked = None if self.marked == version else version
+        self.say(f"v{version} is marked: b in a review compares with it" if self.marked is not None else "no mark")
+        self.take(self.snapshot)
+
+    def export(self, version: int, where: str) -> None:
+        """Write a version's sources to a new directory, in the background."""
+        self.run_worker(self._export(version, Path(where).expanduser().absolute()), exit_on_error=False)
+
+    async def _export(self, version: int, where: Path) -> None:
+        from engine.lineage import Lineage
+
+        try:
+            written = await asyncio.to_thread(Lineage(self.folder.lineage).export, version, where)
+        except AvoError as error:
+            self.say(str(error), "bad")
+            return
+        self.say(f"v{version}: {len(written)} files in {where}")
 
     # Actions of every screen.
 

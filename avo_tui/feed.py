@@ -15,23 +15,12 @@ from pathlib import Path
 
 from avo_tui.model.moment import moment
 from avo_tui.model.snapshot import Builder, Snapshot
-from engine.record import config as cf
-from engine.record.config import RunConfig
-from engine.record.errors import AvoError, ConfigError
-from engine.record.reader import Reader
+from engine.record.errors import AvoError
 from engine.record.run import RunFolder
 
 TICK_S = 0.1
 POLL_S = 1.0
 LOST_S = 2.0
-
-
-def read_config(folder: RunFolder) -> RunConfig | None:
-    """The run's configuration, or None when it cannot be read; the room shows the run all the same."""
-    try:
-        return cf.load(folder.config)
-    except ConfigError:
-        return None
 
 
 class Feed:
@@ -51,8 +40,11 @@ class Feed:
 
     def first(self) -> Snapshot:
         """The first moment, read in the caller's thread so that the first paint has it."""
-        with Reader(self.folder.journal) as reader:
-            self._last = Builder(reader, read_config(self.folder), self.clock).live()
+        builder = Builder(self.folder, self.clock)
+        try:
+            self._last = builder.live()
+        finally:
+            builder.close()
         return self._last
 
     def start(self) -> None:
@@ -93,17 +85,18 @@ class Feed:
         """Read moments until stopped; a journal that cannot be read is said and tried again."""
         while not self._stop.is_set():
             try:
-                with Reader(self.folder.journal) as reader:
-                    self._follow(reader)
+                builder = Builder(self.folder, self.clock)
+                try:
+                    self._follow(builder)
+                finally:
+                    builder.close()
             except (AvoError, OSError, ValueError) as error:
                 self._say_trouble(str(error))
             except sqlite3.Error as error:  # a damaged page, a lost mount
                 self._say_trouble(f"{self.folder.journal}: {error}")
             self._stop.wait(LOST_S)
 
-    def _follow(self, reader: Reader) -> None:
-        config = read_config(self.folder)
-        builder = Builder(reader, config, self.clock)
+    def _follow(self, builder: Builder) -> None:
         mark: tuple[int, int] | None = None
         at: int | None = None
         identity = _identity(self.folder.journal)
@@ -112,9 +105,9 @@ class Feed:
             self._wake.clear()
             if _identity(self.folder.journal) != identity:
                 raise AvoError(f"{self.folder.journal} is gone; waiting for it to come back")
-            asked, now = self._at, reader.mark()
+            asked, now = self._at, builder.reader.mark()
             if asked is not None and asked != at:
-                self._give(moment(reader, config, asked))
+                self._give(moment(builder.reader, builder.summary(), asked))
             elif asked is None and (now != mark or at is not None or self._changes_by_itself()):
                 self._give(builder.live())
             mark, at = now, asked
@@ -131,7 +124,7 @@ class Feed:
 
     def _say_trouble(self, text: str) -> None:
         if self._last is not None and self._last.trouble != text:
-            self._give(replace(self._last, trouble=text, now=self.clock()))
+            self._give(replace(self._last, trouble=text, taken_at=self.clock()))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -85,7 +85,8 @@ TABLE: tuple[Key, ...] = (
     Key("last", "G,end", "edge(1)", MOVE, "to the last line, and follow"),
     Key("tab", "tab", "focus_pane(1)", MOVE, "next pane"),
     Key("untab", "shift+tab", "focus_pane(-1)", MOVE, "previous pane"),
-    *(Key(f"view{n}", str(n), f"view({n})", MOVE, f"view {n}", shown=str(n)) for n in range(1, 8)),
+    Key("view1", "1", "view(1)", MOVE, "1 to 7: a view; its number again goes on to its next pane"),
+    *(Key(f"view{n}", str(n), f"view({n})", MOVE, f"view {n}") for n in range(2, 8)),
     Key("step_back", "left_square_bracket", "step(-1)", TIME, "one attempt back"),
     Key("step_on", "right_square_bracket", "step(1)", TIME, "one attempt on"),
     Key("version_back", "less_than_sign", "leap(-1)", TIME, "one version back"),
@@ -101,6 +102,25 @@ TABLE: tuple[Key, ...] = (
     Key("back", "escape", "back", ROOM, "back: close, clear the filter, return to now"),
     Key("detach", "q", "detach", ROOM, "detach; the run goes on", "detach"),
     Key("interrupt", "ctrl+c", "quit_twice", ROOM, "twice: detach"),
+)  # fmt: skip
+
+_SHARED = ("pause", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first",
+           "last", "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach")  # fmt: skip
+
+# The keys of a review: the shared ones, and its own.
+REVIEW: tuple[Key, ...] = (
+    *(replace(k, hint={"rollback": "roll back", "detach": "", "help": "", "find": "find"}.get(k.id, ""), panes=())
+      for k in TABLE if k.id in _SHARED),
+    *(Key(f"part{n}", str(n), f"view({n})", MOVE, f"part {n}", shown=str(n)) for n in range(1, 7)),
+    Key("hunk_on", "right_square_bracket", "hunk(1)", LOOK, "next hunk of the diff", "hunk", shown="[ ]"),
+    Key("hunk_back", "left_square_bracket", "hunk(-1)", LOOK, "previous hunk"),
+    Key("next_version", "greater_than_sign", "leap(1)", LOOK, "next version or attempt", "version", shown="< >"),
+    Key("previous_version", "less_than_sign", "leap(-1)", LOOK, "previous version or attempt"),
+    Key("base", "b", "base", LOOK, "compare with the parent, the seed, the best, the marked version", "base"),
+    Key("side", "u", "side", LOOK, "unified or side by side", "side by side"),
+    Key("blanks", "w", "space", LOOK, "whether changes of blanks count"),
+    Key("export", "s", "export", LOOK, "save: write the version's sources to a directory", "export"),
+    Key("leave", "escape", "back", ROOM, "back to the room", "back"),
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ _DARK = {
     "base": "#b8a77a",
     "key": "bold #5fc9c2",
     "badge": "bold #101418 on #e5b95c",
-    "bar": "#c4cdd6 on #1a2028",
+    "bar": "on #1a2028",
     "add": "#9bdba6 on #13241b",
     "del": "#f2a49d on #2b1719",
     "addword": "#d8ffdf on #225c36",
@@ -69,7 +69,7 @@ _LIGHT = {
     "base": "#7a6a2e",
     "key": "bold #00706b",
     "badge": "bold #ffffff on #8a5a00",
-    "bar": "#2a3138 on #eceff1",
+    "bar": "on #eceff1",
     "add": "#17551f on #e4f5e6",
     "del": "#8f1d18 on #fdeae8",
     "addword": "#0b3d13 on #b4e3bb",
@@ -153,8 +153,15 @@ class Palette:
         }
 
     def style(self, role: str) -> Style:
-        """The style of a role; plain text for an unknown one."""
-        return self.styles.get(role) or self.styles[""]
+        """The style of a role; plain text for an unknown one. `kw+add` is syntax on a changed line."""
+        found = self.styles.get(role)
+        if found is None:
+            syntax, _, change = role.partition("+")
+            found = self.styles.get(change or role) or self.styles[""]
+            if change and not self.ansi and syntax in self.styles:
+                found += Style(color=self.styles[syntax].color)
+            self.styles[role] = found
+        return found
 
     def over(self, role: str) -> Style:
         """A style that is laid over others: a selected row, a search match."""

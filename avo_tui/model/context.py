@@ -69,5 +69,5 @@ def _direction(s: Snapshot, d: Direction, width: int) -> Row:
     who = f"{d.source} " if d.source in ("person", "supervisor") else ""
     head: Line = ((f" {mark} ", role), (one_line(d.name), "strong" if d.state == "pursued" else ""))
     tail: Line = ((who, "you" if d.source == "person" else "super"), (f"{tried}{d.state} ", role),
-                  (f"{show.age(s.now - d.at):>3} ", "dim"))  # fmt: skip
+                  (f"{show.age(s.taken_at - d.at):>3} ", "dim"))  # fmt: skip
     return Row(spread(head, tail, width), ("direction", d.direction))

@@ -54,6 +54,35 @@ def clip(line: Line, width: int) -> Line:
     return tuple(out)
 
 
+def cut(line: Line, start: int, width: int) -> Line:
+    """The `width` cells of a line from cell `start` on; no ellipsis."""
+    out: list[Span] = []
+    skip, room = start, width
+    for text, role in line:
+        size = cell_len(text)
+        if skip >= size:
+            skip -= size
+            continue
+        if room <= 0:
+            break
+        rest = _drop(text, skip)
+        skip = 0
+        kept = rest if cell_len(rest) <= room else set_cell_size(rest, room)
+        out.append((kept, role))
+        room -= cell_len(kept)
+    return tuple(out)
+
+
+def _drop(text: str, cells: int) -> str:
+    """Text without its first cells; half of a wide letter becomes a blank."""
+    used = 0
+    for i, letter in enumerate(text):
+        if used >= cells:
+            return " " * (used - cells) + text[i:]
+        used += cell_len(letter)
+    return ""
+
+
 def fit(line: Line, width: int) -> Line:
     """A line of exactly `width` cells: clipped or padded."""
     line = clip(line, width)

@@ -6,47 +6,51 @@ changed later (a closed alert, a judged intervention) is shown as it stood.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from avo_tui.model.snapshot import ATTEMPTS, TAIL, Snapshot, notes_of, pages_of, plan_of
+from avo_tui.summary import Summary
 from engine.record import events as ev
 from engine.record.commands import Command
-from engine.record.config import RunConfig
 from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Spend, Version
 from engine.record.scores import Score
 
 
-def moment(reader: Reader, config: RunConfig | None, seq: int) -> Snapshot:
-    """The run right after event `seq` (the nearest earlier event that exists)."""
+def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
+    """The run right after event `seq` (the nearest earlier event that exists), given where it stands `now`."""
     before = seq + 1
     tail = tuple(reader.tail(TAIL, before=before))
-    created = float(reader.meta("created_at") or 0.0)
-    at = tail[-1].at if tail else created
+    at = tail[-1].at if tail else now.created_at
     head = _head(reader, before)
-    versions = _versions(reader, seq, head)
-    attempts = _attempts(reader, before)
+    versions = _versions(now.versions, seq, head)
+    tries = _attempts(reader, before)
+    alerts = tuple(_alert_then(a, at) for a in reader.alerts() if a.at <= at)
+    kept = {f.name: getattr(now, f.name) for f in fields(now)}
+    then: dict[str, Any] = {
+        "state": _state(reader, before),
+        "engine_alive": True,
+        "heartbeat_age_s": None,
+        "activity": "",
+        "elapsed_s": max(at - now.created_at, 0.0),
+        "incumbent": next((v for v in versions if v.version == head), None),
+        "versions": versions,
+        "attempts": tries[-1].attempt if tries else 0,
+        "baselines": _baselines(reader, before),
+        "last": reader.attempt_score(tries[-1].attempt) if tries else None,
+        "alerts": tuple(a for a in alerts if a.closed_at is None),
+        "spend": _spend(reader, before),
+        "last_seq": tail[-1].seq if tail else 0,
+        "taken_at": at,
+    }
     return Snapshot(
-        run=reader.meta("run") or reader.path.parent.name,
-        problem=config.problem if config else "",
-        operator=config.operator if config else "",
-        config=config,
-        now=at,
-        created_at=created,
-        seq=tail[-1].seq if tail else 0,
+        **{**kept, **then},
         at=seq,
-        state=_state(reader, before),
-        alive=True,
-        head=head,
-        versions=versions,
-        attempts=attempts,
-        attempt_count=attempts[-1].attempt if attempts else 0,
-        last_score=reader.attempt_score(attempts[-1].attempt) if attempts else None,
-        baselines=_baselines(reader, before),
-        alerts=tuple(_alert_then(a, at) for a in reader.alerts() if a.at <= at),
+        tries=tries,
+        all_alerts=alerts,
         interventions=_interventions(reader, seq),
         directions=_directions(reader, before),
         commands=tuple(_command_then(c, at) for c in reader.commands() if c.at <= at),
-        spend=_spend(reader, before),
         plan=plan_of(reader, before),
         pages=pages_of(reader, before),
         notes=notes_of(reader, before),
@@ -68,8 +72,8 @@ def _head(reader: Reader, before: int) -> int | None:
     return event.after if isinstance(event, ev.HeadMoved) else None
 
 
-def _versions(reader: Reader, seq: int, head: int | None) -> tuple[Version, ...]:
-    known = {v.version: v for v in reader.versions() if v.seq <= seq}
+def _versions(versions: tuple[Version, ...], seq: int, head: int | None) -> tuple[Version, ...]:
+    known = {v.version: v for v in versions if v.seq <= seq}
     line: set[int] = set()
     while head is not None and head in known and head not in line:
         line.add(head)

@@ -40,7 +40,10 @@ def ratio(value: float | None, digits: int = 2) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """A signed change: `+4.2 %`."""
-    return "—" if fraction is None else f"{fraction * 100:+.{digits}f} %"
+    if fraction is None:
+        return "—"
+    text = f"{fraction * 100:+.{digits}f} %"
+    return text[1:] if not float(text[:-2]) else text
 
 
 def age(seconds: float) -> str:

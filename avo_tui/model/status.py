@@ -32,25 +32,18 @@ def _incumbent(s: Snapshot) -> list[Line]:
         return [(("no version yet", "dim"),)]
     unit = show.unit_for([s.incumbent.geomean_tflops])
     parts: list[Line] = [((f"v{s.incumbent.version} ", "accent"), (unit.full(s.incumbent.geomean_tflops), "strong"))]
-    if s.baseline and s.incumbent.geomean_tflops:
-        ratio = s.incumbent.geomean_tflops / s.baseline[1]
-        role = "good" if ratio >= 1.0 else "warn"
-        parts.append(((f"{show.ratio(ratio)} ", role), (s.baseline[0], "dim")))
-    if gain := _gain(s):
-        parts.append(((gain, "dim"),))
+    if s.rival and (ratio := s.against(s.rival)):
+        mark, role = ("▲", "good") if ratio >= 1.0 else ("▼", "warn")
+        parts.append(((f"{show.ratio(ratio)} {mark} ", role), (s.rival, "dim")))
+    if s.gain and s.gain > 1.005:
+        parts.append(((f"{show.ratio(s.gain, 1)} seed", "dim"),))
     return parts
-
-
-def _gain(s: Snapshot) -> str:
-    seed = s.versions[0].geomean_tflops if s.versions else None
-    now = s.incumbent.geomean_tflops if s.incumbent else None
-    return f"{show.ratio(now / seed, 1)} seed" if seed and now and now > seed * 1.005 else ""
 
 
 def _health(s: Snapshot, *, readonly: bool, replaying: str) -> Line:
     mode: Line = (("READ-ONLY", "warn"),) if readonly else ()
     if replaying or s.at is not None:
-        return ((replaying or f"PAST #{s.seq}", "badge"), ("  ", ""), *mode)
+        return ((replaying or f"PAST #{s.last_seq}", "badge"), ("  ", ""), *mode)
     gap: Line = (("  ", ""),) if mode else ()
     return (*mode, *gap, *heartbeat(s))
 
@@ -71,15 +64,14 @@ def heartbeat(s: Snapshot) -> Line:
     return ((f"LIVE {max(int(age), 1)}s" if age < 3 else f"LIVE {int(age)}s", "good"),)
 
 
-def second_line(s: Snapshot, width: int, *, clock: float) -> Line:
+def second_line(s: Snapshot, width: int) -> Line:
     """How long, how much, how lately, at what cost; then what is happening now."""
-    limits = s.config.limits if s.config else None
-    of = f" of {show.duration(limits.minutes * 60)}" if limits and limits.minutes else ""
+    of = f" of {show.duration(s.limits.minutes * 60)}" if s.limits.minutes else ""
     known: list[Line] = [
-        ((show.elapsed(_elapsed(s, clock)) + of, ""),),
+        ((show.elapsed(s.elapsed_s) + of, ""),),
         ((show.count(len(s.versions), "version"), ""),),
-        ((show.count(s.attempt_count, "attempt"), ""),),
-        _last_gain(s, clock),
+        ((show.count(s.attempts, "attempt"), ""),),
+        _last_gain(s),
         _cost(s),
     ]
     left = join_fitting(known, _DOT, width - 2)
@@ -88,25 +80,19 @@ def second_line(s: Snapshot, width: int, *, clock: float) -> Line:
     return spread(((" ", ""), *left), (*clip(right, room), (" ", "")) if room > 12 else (), width)
 
 
-def _elapsed(s: Snapshot, clock: float) -> float:
-    return s.elapsed_s if s.ended_at or s.at is not None else max(clock - s.created_at, 0.0)
-
-
-def _last_gain(s: Snapshot, clock: float) -> Line:
+def _last_gain(s: Snapshot) -> Line:
     gains = [v for v in s.active if v.verdict == "improved"]
     if not gains:
         return ()
-    now = s.now if s.at is not None or s.ended_at else clock
-    return (("last gain ", "dim"), (f"{show.age((s.ended_at or now) - gains[-1].created_at)} ago", ""))
+    return (("last gain ", "dim"), (f"{show.age((s.ended_at or s.taken_at) - gains[-1].created_at)} ago", ""))
 
 
 def _cost(s: Snapshot) -> Line:
     if not s.spend.calls:
         return ()
-    limits = s.config.limits if s.config else None
-    of = f" of {show.money(limits.usd)}" if limits and limits.usd else ""
-    role = "warn" if limits and limits.usd and s.spend.usd > 0.8 * limits.usd else ""
-    return ((show.money(s.spend.usd) + of, role),)
+    limit = s.limits.usd
+    of = f" of {show.money(limit)}" if limit else ""
+    return ((show.money(s.spend.usd) + of, "warn" if limit and s.spend.usd > 0.8 * limit else ""),)
 
 
 def _doing(s: Snapshot) -> Line:
@@ -116,7 +102,7 @@ def _doing(s: Snapshot) -> Line:
         return ((f"the engine died; 'avo resume {s.run}' goes on from v{s.head}", "bad"),)
     if s.state not in ("running", "stopping", "paused"):
         return ()
-    text = one_line(s.slot("activity") or (s.engine.activity if s.engine else ""))
+    text = one_line(s.activity)
     return ((text, "info"),) if text and text != s.state else ()
 
 

@@ -18,7 +18,7 @@ def supervisor(s: Snapshot, view: View) -> list[Row]:
     rows: list[Row] = []
     for a in s.open_alerts:
         rows += _alert(s, a, view)
-    past: list[Alert | Intervention] = [a for a in s.alerts if a.closed_at is not None]
+    past: list[Alert | Intervention] = [a for a in s.all_alerts if a.closed_at is not None]
     past += s.interventions
     for thing in sorted(past, key=lambda x: -x.at):
         rows += _alert(s, thing, view) if isinstance(thing, Alert) else _intervention(s, thing, view)
@@ -31,11 +31,11 @@ def _alert(s: Snapshot, a: Alert, view: View) -> list[Row]:
     role = {"critical": "bad", "warning": "warn"}.get(a.severity, "info")
     key = ("alert", a.alert)
     if a.closed_at is not None:
-        end = f"closed by {clean(a.closed_by or '')} {show.age(s.now - a.closed_at)} ago "
+        end = f"closed by {clean(a.closed_by or '')} {show.age(s.taken_at - a.closed_at)} ago "
         head: Line = ((f" △ {a.severity} ", "dim"), (one_line(a.name), "dim"))
         return [Row(spread(head, ((end, "dim"),), view.width), key)]
     head = ((f" ▲ {a.severity} ", role), (one_line(a.name), "strong"))
-    rows = [Row(spread(head, (("open ", role), (f"{show.age(s.now - a.at)} ", "dim")), view.width), key)]
+    rows = [Row(spread(head, (("open ", role), (f"{show.age(s.taken_at - a.at)} ", "dim")), view.width), key)]
     return rows + [Row(((f"   {text}", "dim"),)) for text in wrap(clean(a.evidence), view.width - 4)]
 
 
@@ -45,7 +45,7 @@ def _intervention(s: Snapshot, i: Intervention, view: View) -> list[Row]:
     ends = {None: ("not known yet", "dim"), True: ("✓ helped", "good"), False: ("✗ did not help", "warn")}
     text, role = ends[i.helped]
     head: Line = ((f" ⟳ {i.level} ", "super"), (one_line(i.saw), ""))
-    rows = [Row(spread(head, ((f"{text} ", role), (f"{show.age(s.now - i.at)} ", "dim")), view.width),
+    rows = [Row(spread(head, ((f"{text} ", role), (f"{show.age(s.taken_at - i.at)} ", "dim")), view.width),
                 ("intervention", i.intervention))]  # fmt: skip
     rows += [Row(((f"   {text}", "dim"),)) for text in wrap(clean(i.diagnosis), view.width - 4)]
     rows += [Row((("   → ", "super"), (clip_text(one_line(d), view.width - 6), ""))) for d in i.directions]
@@ -67,7 +67,7 @@ def commands(s: Snapshot, view: View) -> list[Row]:
 def _command(s: Snapshot, c: Command, width: int) -> Line:
     head: Line = ((f" #{c.command:<3} ", "dim"), (f"{c.verb} ", "strong"), (argument_of(c), ""))
     tail: Line = (*life(c), (f"  {left(clip_text(clean(c.person), 10), min(len(c.person), 10))}", "you"),
-                  (f" {show.age(s.now - c.at):>4} ", "dim"))  # fmt: skip
+                  (f" {show.age(s.taken_at - c.at):>4} ", "dim"))  # fmt: skip
     return spread(head, tail, width, share=0.45)
 
 
@@ -99,7 +99,7 @@ def argument_of(c: Command) -> str:
 def latest(s: Snapshot, client: str) -> Line:
     """The newest command's life, for the last line of the screen; empty when it is long over."""
     mine = [c for c in s.commands if c.client == client] or list(s.commands)
-    if not mine or (mine[-1].state in ("applied", "refused") and s.now - mine[-1].state_at > 20):
+    if not mine or (mine[-1].state in ("applied", "refused") and s.taken_at - mine[-1].state_at > 20):
         return ()
     c = mine[-1]
     return ((f"#{c.command} {c.verb} ", "strong"), *life(c))

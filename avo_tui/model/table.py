@@ -3,86 +3,67 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from avo_tui import summary
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, Span, left, right
 from avo_tui.model.plot import spark
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
-from engine.record.scores import ConfigurationScore, Score
 
 ORDERS = ("as given", "worst ratio first", "largest spread first")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One configuration's figures, TFLOPS; None where nothing was measured."""
+    """One line of the table, TFLOPS; None where nothing was measured."""
 
     name: str
     seed: float | None
     best: float | None
     spread: float | None
     last: float | None
-    baselines: dict[str, float | None]
+    baselines: Mapping[str, float | None]
+    ratio: float | None
     course: tuple[float | None, ...]
     last_reason: str = ""
 
-    @property
-    def rival(self) -> float | None:
-        """The strongest baseline."""
-        return max((b for b in self.baselines.values() if b), default=None)
-
-    @property
-    def ratio(self) -> float | None:
-        """Best version to strongest baseline."""
-        return self.best / self.rival if self.best and self.rival else None
-
 
 def figures(s: Snapshot) -> list[Figures]:
-    """A row for each configuration, in the problem's order."""
-    best = s.incumbent.score if s.incumbent else None
-    seed = s.versions[0].score if s.versions else None
-    order = next((x for x in (best, s.last_score, *s.baselines.values()) if x and x.configurations), None)
-    return [_figures(s, c.name, seed, best) for c in order.configurations] if order else []
+    """A line for each configuration, in the problem's order."""
+    return [_figures(row, s) for row in s.rows()]
 
 
-def _figures(s: Snapshot, name: str, seed: Score | None, best: Score | None) -> Figures:
-    entry, last = _of(best, name), _of(s.last_score, name)
-    spread = entry.tflops_std / entry.tflops if entry and entry.tflops and entry.tflops_std is not None else None
+def _figures(row: summary.Row, s: Snapshot) -> Figures:
+    last = row.last
+    rival = row.baselines.get(s.rival or "")
     return Figures(
-        name,
-        _tflops(seed, name),
-        entry.tflops if entry else None,
-        spread,
+        row.configuration,
+        row.seed.tflops if row.seed else None,
+        row.best.tflops if row.best else None,
+        row.spread,
         last.tflops if last else None,
-        {b: _tflops(score, name) for b, score in s.baselines.items()},
-        tuple(_tflops(v.score, name) for v in s.active),
+        {name: c.tflops for name, c in row.baselines.items()},
+        summary.ratio(row.best.tflops, rival.tflops) if row.best and rival else row.ratio,
+        row.history,
         (last.reason or ("" if last.correct else "wrong")) if last else "",
     )
 
 
-def _of(score: Score | None, name: str) -> ConfigurationScore | None:
-    return score.of(name) if score else None
-
-
-def _tflops(score: Score | None, name: str) -> float | None:
-    entry = _of(score, name)
-    return entry.tflops if entry else None
-
-
 def whole(rows: list[Figures], s: Snapshot) -> Figures:
-    """The geometric means, as one more row."""
+    """The geometric means, as one more line."""
     return Figures(
         "geomean",
-        s.versions[0].geomean_tflops if s.versions else None,
+        s.seed.geomean_tflops if s.seed else None,
         s.incumbent.geomean_tflops if s.incumbent else None,
         _mean([r.spread for r in rows]),
-        s.last_score.geomean_tflops if s.last_score else None,
+        s.last.geomean_tflops if s.last else None,
         {name: b.geomean_tflops for name, b in s.baselines.items()},
+        s.against(s.rival) if s.rival else None,
         tuple(v.geomean_tflops for v in s.active),
-        s.last_score.stage if s.last_score and not s.last_score.correct else "",
+        s.last.stage if s.last and not s.last.correct else "",
     )
 
 

@@ -71,29 +71,31 @@ def _draw_baselines(s: Snapshot, canvas: Canvas, scale: _Scale, unit: show.Unit)
 
 
 def _draw_best(s: Snapshot, canvas: Canvas, scale: _Scale, *, over_time: bool) -> None:
-    last_x: int | None = None
-    last_y = 0
-    for i, v in enumerate(s.versions):
-        if not v.geomean_tflops:
+    last: tuple[int, int] | None = None
+    points = s.trajectory()
+    for i, p in enumerate(points):
+        if not p.geomean:
             continue
-        x, y = _x(s, i, canvas.across, over_time=over_time), scale.y(v.geomean_tflops)
-        if not v.active:
+        x, y = _x(s, (i, len(points)), p.at_s, canvas.across, over_time=over_time), scale.y(p.geomean)
+        if not p.active or p.best is None:
             canvas.dot(x, y, "dim", layer=0, mark="o")
             continue
-        if last_x is not None:
-            canvas.line(last_x, last_y, x, last_y, "plot", layer=2, mark="=")
-            canvas.line(x, last_y, x, y, "plot", layer=2, mark="|")
+        y = scale.y(p.best)
+        if last is not None:
+            canvas.line(*last, x, last[1], "plot", layer=2, mark="=")
+            canvas.line(x, last[1], x, y, "plot", layer=2, mark="|")
         canvas.dot(x, y, "plot", layer=3, mark="*")
-        last_x, last_y = x, y
-    if last_x is not None:
-        canvas.line(last_x, last_y, canvas.across - 1, last_y, "plot", layer=2, mark="=")
+        last = (x, y)
+    if last is not None:
+        canvas.line(*last, canvas.across - 1, last[1], "plot", layer=2, mark="=")
 
 
-def _x(s: Snapshot, i: int, across: int, *, over_time: bool) -> int:
+def _x(s: Snapshot, place: tuple[int, int], at_s: float, across: int, *, over_time: bool) -> int:
+    i, count = place
     if not over_time:
-        return round((i + 0.5) / len(s.versions) * (across - 1)) if len(s.versions) > 1 else 0
-    whole = max((s.ended_at or s.now) - s.created_at, 1.0)
-    return round(min(max((s.versions[i].created_at - s.created_at) / whole, 0.0), 1.0) * (across - 1))
+        return round((i + 0.5) / count * (across - 1)) if count > 1 else 0
+    whole = max((s.ended_at or s.taken_at) - s.created_at, 1.0)
+    return round(min(max(at_s / whole, 0.0), 1.0) * (across - 1))
 
 
 def _axis(scale: _Scale, canvas: Canvas, unit: show.Unit) -> dict[int, str]:

@@ -88,7 +88,7 @@ def _line(s: Snapshot, v: Version, view: View, graph: str, figure: str) -> Line:
         tail.append((" best", "accent"))
     elif not v.active:
         tail.append((" withdrawn", "dim"))
-    ago = right(show.age(s.now - v.created_at), 5)
+    ago = right(show.age(s.taken_at - v.created_at), 5)
     room = view.width - width_of(tuple(spans)) - width_of(tuple(tail)) - len(ago) - 1
     if room >= 8:
         spans.append((left(clip_text(v.name, room), room), quiet))

@@ -14,11 +14,11 @@ ORDERS = ("newest first", "fastest first")
 
 def attempts(s: Snapshot, view: View) -> list[Row]:
     """A row for each attempt; keys are ("attempt", number)."""
-    if not s.attempts:
+    if not s.tries:
         return [Row((("  nothing was evaluated yet", "dim"),))]
-    unit = show.unit_for([a.geomean_tflops for a in s.attempts])
-    wide = max(len(unit.text(a.geomean_tflops)) for a in s.attempts)
-    shown = [a for a in reversed(s.attempts) if view.wants(text_of(a))]
+    unit = show.unit_for([a.geomean_tflops for a in s.tries])
+    wide = max(len(unit.text(a.geomean_tflops)) for a in s.tries)
+    shown = [a for a in reversed(s.tries) if view.wants(text_of(a))]
     if view.order % len(ORDERS) == 1:
         shown.sort(key=lambda a: -(a.geomean_tflops or 0.0))
     if not shown:
@@ -47,7 +47,7 @@ def outcome(a: Attempt) -> tuple[str, str]:
 def _line(s: Snapshot, a: Attempt, width: int, figure: str) -> Line:
     text, role = outcome(a)
     kept = f"v{a.version}" if a.version is not None else ""
-    ago = right(show.age(s.now - a.created_at), 5)
+    ago = right(show.age(s.taken_at - a.created_at), 5)
     head: Line = (
         (left(f" a{a.attempt}", 7), "dim"),
         (left(text, 12), role),

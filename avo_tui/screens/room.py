@@ -16,6 +16,7 @@ from textual.widget import Widget
 from avo_tui.keys import TABLE, Key
 from avo_tui.model import plan, steering
 from avo_tui.model.lines import EMPTY, Line
+from avo_tui.model.review import Subject
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.screens.acting import Acting
@@ -174,6 +175,8 @@ class Room(Acting, Screen[None]):
         self.query_one(StatusBar).show(snapshot)
         self.query_one(AlertBar).show(snapshot)
         for pane in self.panes.values():
+            if pane.view.marked != self.avo.marked:
+                pane.view = replace(pane.view, marked=self.avo.marked)
             pane.show(snapshot)
         self._show_keys()
 
@@ -198,6 +201,23 @@ class Room(Acting, Screen[None]):
     def on_descendant_focus(self) -> None:
         """Other panes have other keys."""
         self._show_keys()
+
+    # What is under the cursor.
+
+    def chosen_version(self) -> int | None:
+        """The selected version, where the versions pane has the focus."""
+        key = self.panes["versions"].chosen()
+        return key if self.pane.id == "versions" and isinstance(key, int) else None
+
+    def chosen_alert(self) -> int | None:
+        """The selected alert."""
+        key = self.panes["supervisor"].chosen()
+        return key[1] if self.pane.id == "supervisor" and isinstance(key, tuple) and key[0] == "alert" else None
+
+    def chosen_direction(self) -> str | None:
+        """The selected direction."""
+        key = self.panes["context"].chosen()
+        return key[1] if self.pane.id == "context" and isinstance(key, tuple) and key[0] == "direction" else None
 
     # Panes.
 
@@ -308,17 +328,41 @@ class Room(Acting, Screen[None]):
         elif pane.chosen() is not None:
             self.open_key(pane.chosen())
 
-    def open_key(self, key: Hashable, *, tab: str = "") -> None:
+    def open_key(self, key: Hashable, *, tab: str = "diff") -> None:
         """Open a version or an attempt."""
+        from avo_tui.screens.review import ReviewScreen
+
+        if isinstance(key, int) and self.pane.id == "versions":
+            self.app.push_screen(ReviewScreen(Subject(version=key), tab=tab))
+        elif isinstance(key, tuple) and key[0] == "attempt":
+            self.app.push_screen(ReviewScreen(Subject(attempt=key[1]), tab=tab))
+
+    def action_diff(self) -> None:
+        """The diff of what is selected; of the head where nothing is."""
+        pane = self.pane
+        if pane.id in ("versions", "attempts") and pane.chosen() is not None:
+            self.open_key(pane.chosen())
+        elif self.avo.snapshot.head is not None:
+            from avo_tui.screens.review import ReviewScreen
+
+            self.app.push_screen(ReviewScreen(Subject(version=self.avo.snapshot.head)))
+
+    def action_mark(self) -> None:
+        """Mark the selected version."""
+        number = self.chosen_version()
+        if number is None:
+            self.avo.say("select a version (3) to mark it", "warn")
+        else:
+            self.avo.mark(number)
 
     # Finding.
 
     def action_find(self) -> None:
         """Ask what to find or filter."""
         word = "find" if self.pane.searches else "filter"
-        self._ask(word, f"{word} in {self.pane.title.lower()}: ", self.pane.view.filter)
+        self._prompt_for(word, f"{word} in {self.pane.title.lower()}: ", self.pane.view.filter)
 
-    def _ask(self, purpose: str, label: str, value: str = "") -> None:
+    def _prompt_for(self, purpose: str, label: str, value: str = "") -> None:
         self.prompt.ask(purpose, label, value)
         self.prompt.display = True
         self.arrange_panes()

@@ -28,7 +28,7 @@ class StatusBar(Painted):
             return [(EMPTY, "")] * height
         avo = self.avo
         first = status.first_line(self.snapshot, width, readonly=avo.readonly, replaying=avo.replaying())
-        second = status.second_line(self.snapshot, width, clock=avo.clock())
+        second = status.second_line(self.snapshot, width)
         return [(first, "bar"), (second, "")][:height]
 
 

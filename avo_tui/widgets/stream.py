@@ -65,7 +65,7 @@ class Stream(Pane):
         tail = snapshot.tail
         if not tail:
             return
-        if snapshot.at != self._at or snapshot.seq < self._last_seq or tail[0].seq > self._last_seq + 1:
+        if snapshot.at != self._at or snapshot.last_seq < self._last_seq or tail[0].seq > self._last_seq + 1:
             if snapshot.at != self._at or self.following or not self.blocks:
                 self._reset()
             self._at = snapshot.at

@@ -13,13 +13,13 @@ import math
 import os
 import random
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.lineage import Lineage
 from engine.record import config as cf
 from engine.record import events as ev
 from engine.record.commands import from_row
@@ -99,7 +99,7 @@ class Tape:
     """What the story writes: facts with the moment they happened."""
 
     journal: Journal
-    lineage: Path
+    lineage: Lineage
     artifacts: Path
     random: random.Random
     at: float = START
@@ -129,12 +129,13 @@ class Tape:
         self.put(ev.ToolFinished(name, tool, ok, text, seconds), after=seconds)
 
 
-def write(path: Path, *, until: int = len(STORY) * 3, state: str = "running", minutes: float | None = 60.0) -> RunFolder:
+def write(
+    path: Path, *, until: int = len(STORY) * 3, state: str = "running", minutes: float | None = 60.0
+) -> RunFolder:
     """Write a run of at most `until` attempts into `path`; its engine is this process, its times are fixed."""
     folder = _folder(path, minutes)
     with Journal.create(folder.journal, folder.name) as journal:
-        tape = Tape(journal, folder.lineage, folder.artifacts, random.Random(7))
-        _git(folder.lineage, "init", "-q", "-b", "main")
+        tape = Tape(journal, Lineage.create(folder.lineage), folder.artifacts, random.Random(7))
         for _ in story(tape):
             if tape.attempt >= until:
                 break
@@ -242,9 +243,9 @@ def _decide(tape: Tape, name: str, direction: str, worth: float, end: str, score
     tape.put(ev.GateDecided(tape.attempt, end, reason, ratio, low, high, 6, 14.2), after=9.0)  # type: ignore[arg-type]
     if end in ("improved", "matched"):
         parent, tape.version = tape.head, tape.version + 1
+        commit = _commit(tape, name, score)
         tape.head_source, tape.head = tape.source, tape.version
         tape.scores[tape.version] = score
-        commit = _commit(tape, name)
         tape.put(ev.VersionCommitted(tape.version, commit, parent, tape.attempt, end, direction, name, score,  # type: ignore[arg-type]
                                      ratio, low, high))  # fmt: skip
         if end == "improved":
@@ -257,7 +258,9 @@ def _around(tape: Tape) -> None:
     """What happens between attempts: people, alerts, the supervisor."""
     n = tape.attempt
     if n == 9:
-        _command(tape, "direct", {"text": "Try a degree-5 polynomial for exp; the libm call dominates the causal rows."})
+        _command(
+            tape, "direct", {"text": "Try a degree-5 polynomial for exp; the libm call dominates the causal rows."}
+        )
         tape.put(ev.DirectionChanged("d-ada", "exp by polynomial", "person", "obeyed", "it is next", tape.turn))
     if n == 14:
         tape.put(ev.PlanChanged((("1", "register blocking", "done"), ("2", "pack the keys", "active"),
@@ -270,7 +273,9 @@ def _around(tape: Tape) -> None:
         tape.head = before - 1
     if n == 23:
         tape.alerts += 1
-        tape.put(ev.AlertRaised(tape.alerts, "warning", "failures", "5 failures in a row", "a19 to a23 failed: build, check"))
+        tape.put(
+            ev.AlertRaised(tape.alerts, "warning", "failures", "5 failures in a row", "a19 to a23 failed: build, check")
+        )
         tape.interventions += 1
         tape.put(ev.Intervened(tape.interventions, "review", "12 attempts without a gain since v13 (24 minutes).",
                                "The tile sizes were searched one at a time; the loop order was never questioned.",
@@ -348,7 +353,9 @@ def _edit(source: str, name: str, nth: int) -> str:
     lines = source.splitlines(keepends=True)
     cut = next(i for i, line in enumerate(lines) if "[end scores]" in line)
     lines.insert(cut, f"        // {name}\n        #pragma omp simd reduction(+ : dot)  // {nth}\n")
-    return "".join(lines).replace(f"kTileQ = {max(nth - 1, 1)};", f"kTileQ = {nth};").replace("kTileQ = 1;", "kTileQ = 8;")
+    return (
+        "".join(lines).replace(f"kTileQ = {max(nth - 1, 1)};", f"kTileQ = {nth};").replace("kTileQ = 1;", "kTileQ = 8;")
+    )
 
 
 def _diff(before: str, after: str) -> str:
@@ -358,21 +365,15 @@ def _diff(before: str, after: str) -> str:
     return "".join(lines)
 
 
-def _commit(tape: Tape, name: str) -> str:
-    (tape.lineage / "attention.cpp").write_text(tape.source, "utf-8")
-    _git(tape.lineage, "add", "-A")
-    _git(tape.lineage, "commit", "-q", "--allow-empty", "-m", name, at=tape.at)
-    sha = _git(tape.lineage, "rev-parse", "HEAD")
-    _git(tape.lineage, "update-ref", f"refs/avo/v{tape.version}", sha)
-    return sha
-
-
-def _git(repo: Path, *words: str, at: float = START) -> str:
-    env = {**os.environ, "GIT_AUTHOR_DATE": f"{int(at)} +0000", "GIT_COMMITTER_DATE": f"{int(at)} +0000",
-           "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}  # fmt: skip
-    who = ("-c", "user.name=avo", "-c", "user.email=avo@localhost")
-    done = subprocess.run(["git", "-C", str(repo), *who, *words], env=env, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def _commit(tape: Tape, name: str, score: Score) -> str:
+    """Through the real lineage, with the story's time as git's, so that commit ids never change."""
+    when = f"{int(tape.at)} +0000"
+    os.environ["GIT_AUTHOR_DATE"] = os.environ["GIT_COMMITTER_DATE"] = when
+    try:
+        return tape.lineage.commit({"attention.cpp": tape.source.encode()}, version=tape.version, parent=tape.head,
+                                   score=score, message=name)  # fmt: skip
+    finally:
+        del os.environ["GIT_AUTHOR_DATE"], os.environ["GIT_COMMITTER_DATE"]
 
 
 def _log(score: Score) -> str:
@@ -405,8 +406,7 @@ def main(path: str) -> None:
     """Live as an engine: beat, stream, answer commands, and try something every few seconds."""
     folder = _folder(Path(path), 60.0)
     with Journal.create(folder.journal, folder.name) as journal:
-        tape = Tape(journal, folder.lineage, folder.artifacts, random.Random(7), at=time.time() - 1500)
-        _git(folder.lineage, "init", "-q", "-b", "main")
+        tape = Tape(journal, Lineage.create(folder.lineage), folder.artifacts, random.Random(7), at=time.time() - 1500)
         told = story(tape)
         for _ in told:
             if tape.attempt >= 42:
