@@ -65,8 +65,8 @@ def environment() -> dict[str, str]:
 
 def own_program(toolchain: Toolchain, name: str, *, flags: tuple[str, ...]) -> Path:
     """Build one of the scorer's own C sources (beside this file) into the cache, once. Returns the file built."""
-    source = (_HERE / name).read_bytes()
-    target = toolchain.cache / f"{Path(name).stem}-{toolchain.key(source, *flags)}"
+    sources = [(_HERE / part).read_bytes() for part in (name, "seccomp.h")]
+    target = toolchain.cache / f"{Path(name).stem}-{toolchain.key(*sources, *flags)}"
     if target.exists():
         return target
     with temporary(toolchain.cache) as folder:
@@ -82,6 +82,16 @@ def own_program(toolchain: Toolchain, name: str, *, flags: tuple[str, ...]) -> P
 def runner(toolchain: Toolchain) -> Path:
     """The worker program."""
     return own_program(toolchain, "runner.c", flags=("-O2", "-Wall"))
+
+
+def launcher(toolchain: Toolchain) -> Path:
+    """The program that locks itself in and becomes another."""
+    return own_program(toolchain, "confine.c", flags=("-O2", "-Wall"))
+
+
+def probe(toolchain: Toolchain) -> Path:
+    """The program that attacks a sandbox from inside."""
+    return own_program(toolchain, "probe.c", flags=("-O2", "-Wall"))
 
 
 def hands(toolchain: Toolchain) -> Path:
