@@ -70,7 +70,7 @@ class Lineage:
         """A new, empty repository. Fails when there is one already."""
         if path.exists() and any(path.iterdir()):
             raise LineageError(f"{path} is not empty; a lineage is made once for each run")
-        git = _git()
+        git = import_git()
         with _explained(path):
             environment = {**_environment(path), "GIT_TEMPLATE_DIR": ""}
             options: dict[str, Any] = {"bare": True, "initial_branch": "main", "env": environment}
@@ -199,7 +199,7 @@ class Lineage:
 
     @contextmanager
     def _open(self) -> Iterator[Repo]:
-        git = _git()
+        git = import_git()
         with _explained(self.path):
             if not (self.path / "HEAD").is_file():
                 raise LineageError(f"{self.path} is not a lineage; the run's first version makes one")
@@ -245,7 +245,7 @@ _LEADING_ELSEWHERE = frozenset(
 )
 
 
-def _git() -> Any:
+def import_git() -> Any:
     """GitPython, imported late: it takes a tenth of a second."""
     try:
         import git
