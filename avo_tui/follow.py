@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from avo_tui.launch import last_line
+from avo_tui.launch import Started, last_line
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import figure, one_line, score_table, span, times, versions_table
 from engine.record import events as ev
@@ -26,10 +26,11 @@ QUIET = {"spent", "tool_started", "tool_finished", "knowledge", "plan", "profile
 QUIET_DIRECTIONS = {"offered", "improved", "matched", "regressed", "incorrect"}
 
 
-def follow(folder: RunFolder, *, after: int = 0, report: bool = True) -> int:
-    """Print a run's progress until it ends; then, with `report`, what came of it. Returns an exit code.
+def follow(folder: RunFolder, *, after: int = 0, started: Started | None = None) -> int:
+    """Print a run's progress until it ends, then what came of it. Returns an exit code.
 
-    0 when the run ended by itself or was left running, 2 when its engine died.
+    0 when the run ended as it should or was left running, 2 when its engine died; of an engine that was
+    `started` here its own code: 1 when the run was refused, such as for a seed that is not correct.
     """
     with Summaries(folder) as summaries:
         try:
@@ -37,14 +38,20 @@ def follow(folder: RunFolder, *, after: int = 0, report: bool = True) -> int:
         except KeyboardInterrupt:
             ended = _leave(folder, summaries)
         summary = summaries.take()
-    if ended and report:
-        print("\n" + report_text(summary, folder), flush=True)
-    if summary.state == "crashed" and ended:
-        said = last_line(folder)
-        why = f": {one_line(said, 300)}" if said else " and said nothing"
-        print(f"avo: the engine of run {folder.name} died{why}; 'avo resume {folder.name}' goes on", file=sys.stderr)
-        return 2
-    return 0
+    if not ended:
+        return 0
+    print("\n" + report_text(summary, folder), flush=True)
+    code = (started.code() if started else None) or (2 if summary.state == "crashed" else 0)
+    if code:
+        print(f"avo: {_trouble(folder, summary, started)}", file=sys.stderr)
+    return code if code in (0, 1) else 2
+
+
+def _trouble(folder: RunFolder, summary: Summary, started: Started | None) -> str:
+    said = one_line(last_line(folder, started.log_from if started else 0), 300)
+    if summary.state == "finished":
+        return said or summary.reason
+    return f"the engine of run {folder.name} died: {said or 'it said nothing'}; 'avo resume {folder.name}' goes on"
 
 
 def _watch(summaries: Summaries, after: int) -> bool:

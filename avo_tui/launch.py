@@ -39,6 +39,28 @@ class Missing:
         return f"{self.what} is missing; {self.mend}"
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An engine that this process started. It outlives this process, which may ask how it ended."""
+
+    pid: int
+    log_from: int
+
+    def code(self, wait_s: float = 5.0) -> int | None:
+        """The engine's exit code, or None when it still runs after `wait_s` (or another process started it)."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_S)
+
+
 def missing(language: str) -> list[Missing]:
     """What a run of a problem in this language ("cpp" or "cuda") lacks on this machine."""
     lacks = []
@@ -75,8 +97,8 @@ def prepare(directory: Path, config: RunConfig, name: str | None) -> RunFolder:
     return folder
 
 
-def start(folder: RunFolder, wait_s: float = WAIT_S) -> int:
-    """Start the engine detached and wait for its first heartbeat; returns its pid.
+def start(folder: RunFolder, wait_s: float = WAIT_S) -> Started:
+    """Start the engine detached and wait for its first heartbeat.
 
     Raises Refused when the engine declined the run (another one has it), EngineFailed with the last line
     of its log when it ended otherwise.
@@ -96,9 +118,9 @@ def start(folder: RunFolder, wait_s: float = WAIT_S) -> int:
     except OSError as error:
         raise ConfigError(f"cannot start an engine in {folder.path}: {error.strerror or error}") from error
     _await_heartbeat(process, folder, size, time.monotonic() + wait_s)
-    # The engine outlives this process on purpose; nobody here waits for it.
+    # The engine outlives this process on purpose; Popen must not warn of that. `Started.code` asks the kernel itself.
     process.returncode = 0
-    return process.pid
+    return Started(process.pid, size)
 
 
 def _environment() -> dict[str, str]:
@@ -118,7 +140,7 @@ def _await_heartbeat(process: subprocess.Popen[bytes], folder: RunFolder, logged
             raise EngineFailed(f"the engine gave no sign of life in time and was stopped; see {folder.engine_log}")
         time.sleep(POLL_S)
     if process.returncode == 0 and folder.journal.is_file():
-        return  # it began and finished before we looked
+        return  # it began and finished before anybody looked
     said = last_line(folder, logged)
     if process.returncode == 1:
         raise Refused(said or f"the engine refused run {folder.name}")

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from engine.record.config import Limits, RunConfig, load
 from engine.record.errors import ConfigError
+from engine.record.events import StateChanged
 from engine.record.liveness import engine_alive, run_state, silent_s
 from engine.record.reader import Alert, Engine, Reader, Spend, Version
 from engine.record.run import RunFolder
@@ -54,13 +55,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Where a run stands at `taken_at` (seconds since the epoch)."""
+    """Where a run stands at `taken_at` (seconds since the epoch). `reason` is why it came into its state."""
 
     run: str
     problem: str
     operator: str
     model: str
     state: str
+    reason: str
     engine_alive: bool
     heartbeat_age_s: float | None
     pid: int | None
@@ -121,6 +123,7 @@ class Summary:
             "operator": self.operator,
             "model": self.model,
             "state": self.state,
+            "reason": self.reason,
             "engine_alive": self.engine_alive,
             "heartbeat_age_s": self.heartbeat_age_s,
             "pid": self.pid,
@@ -180,6 +183,7 @@ class Summaries:
             operator=config.operator if config else "",
             model=config.model.name if config and config.operator == "agent" else "",
             state=run_state(engine, now),
+            reason=_reason(reader),
             engine_alive=engine_alive(engine, now),
             heartbeat_age_s=round(silent_s(engine, now), 3) if engine else None,
             pid=engine.pid if engine else None,
@@ -244,6 +248,12 @@ def _activity(reader: Reader, engine: Engine | None, now: float) -> str:
         return ""
     _, text = reader.live().get("activity", (0.0, ""))
     return text or engine.activity
+
+
+def _reason(reader: Reader) -> str:
+    last = reader.tail(1, kinds=("state",))
+    fact = last[0].event() if last else None
+    return fact.reason if isinstance(fact, StateChanged) else ""
 
 
 def _elapsed(reader: Reader, engine: Engine | None, created: float) -> float:

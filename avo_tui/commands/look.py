@@ -75,6 +75,8 @@ def status_text(s: Summary) -> str:
     if s.activity:
         lines.append(f"now        {one_line(s.activity, 100)}")
     lines += [f"alert {a.alert}    {a.severity}: {one_line(a.name, 100)}" for a in s.alerts[:3]]
+    if s.state in ("finished", "paused") and s.reason:
+        lines.append(f"{s.state:<10} {one_line(s.reason, 140)}")
     if s.state == "crashed":
         lines.append(f"the engine is gone; 'avo resume {s.run}' goes on from here")
     return "\n".join(lines)

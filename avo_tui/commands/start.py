@@ -33,16 +33,17 @@ def run(arguments: Namespace) -> int:
     launch.require(problem.language)
     config = _config(arguments, problem)
     folder = launch.prepare(runs_directory(arguments.runs), config, arguments.name)
-    pid = launch.start(folder)
-    print(f"run {folder.name}: {config.problem} by {config.operator}, engine {pid}, in {folder.path}", flush=True)
+    started = launch.start(folder)
+    by = f"{config.problem} by {config.operator}, engine {started.pid}"
+    print(f"run {folder.name}: {by}, in {folder.path}", flush=True)
     if arguments.detach:
         print(f"watch it with 'avo attach {folder.name}', stop it with 'avo stop {folder.name}'")
         return 0
     if arguments.headless or not in_terminal():
-        return follow(folder)
+        return follow(folder, started=started)
     if reason := no_room():
         print(f"{reason}; here are lines instead", file=sys.stderr)
-        return follow(folder)
+        return follow(folder, started=started)
     return _room(folder, readonly=False)
 
 
@@ -74,7 +75,7 @@ def resume(arguments: Namespace) -> int:
             return report(folder, answer, as_json=arguments.json)
         _again(folder, summaries, limits)
     launch.require(_language(folder))
-    pid = launch.start(folder)
+    pid = launch.start(folder).pid
     if arguments.json:
         print_json({"run": folder.name, "started": True, "pid": pid})
     else:
