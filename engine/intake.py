@@ -20,6 +20,7 @@ SUFFIXES = frozenset({".cpp", ".cc", ".cxx", ".c", ".h", ".hpp", ".hh", ".inc", 
 NAMES = frozenset({"flags.txt"})
 FILES_LIMIT = 64
 BYTES_LIMIT = 1024 * 1024
+UNFINISHED = ".new-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Candidate:
     files: Mapping[str, bytes]
     source_hash: str
     folder: Path
+
+
+def sweep(*folders: Path) -> None:
+    """Remove what a killed engine left half written."""
+    for folder in folders:
+        for path in folder.glob(f"{UNFINISHED}*"):
+            _remove(path)
 
 
 def is_source(name: str) -> bool:
@@ -82,7 +90,7 @@ def store(files: Mapping[str, bytes], candidates: Path) -> Candidate:
     folder = candidates / source_hash[:24]
     if not folder.is_dir():
         candidates.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=candidates))
+        fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=candidates))
         fresh.chmod(0o755)
         write(files, fresh)
         try:
@@ -120,7 +128,7 @@ def replace(files: Mapping[str, bytes], workspace: Path) -> None:
 
 
 def _place(path: Path, data: bytes, uid: int, gid: int) -> None:
-    descriptor, fresh = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    descriptor, fresh = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         os.fchmod(descriptor, 0o644)

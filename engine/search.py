@@ -7,7 +7,6 @@ limited and supervised. Sources: paper, section 3 (the loop); DESIGN, sections 4
 from __future__ import annotations
 
 import asyncio
-import os
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,7 +121,9 @@ class Search:
         again = bool(self.reader.events(kinds=("run_started",), limit=1))
         notes = ["an orphaned scorer was ended"] if kill_orphan(self.folder.artifacts) else []
         self._beat()
-        found = resume.reconcile(self.journal, self.reader, self.lineage, self.folder.artifacts / "candidates")
+        candidates = self.folder.artifacts / "candidates"
+        intake.sweep(candidates, self.folder.workspace)
+        found = resume.reconcile(self.journal, self.reader, self.lineage, candidates)
         self.trials.refresh()
         self.paused = found.paused
         me, config = self._me, self.config
@@ -356,7 +357,9 @@ def open_journal(folder: RunFolder) -> Journal:
     """The run's journal; a new one appears whole or not at all."""
     if folder.journal.exists():
         return Journal.open(folder.journal)
-    fresh = folder.path / f"journal.new-{os.getpid()}"
+    for left in folder.path.glob("journal.new*"):
+        left.unlink()
+    fresh = folder.path / "journal.new"
     Journal.create(fresh, folder.name).close()
     fresh.rename(folder.journal)
     return Journal.open(folder.journal)

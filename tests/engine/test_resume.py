@@ -24,7 +24,7 @@ SHORT = [["sleep", 0.05]]
 def check(run):
     """What must hold of every run, whatever happened to its engines."""
     with run.read() as reader:
-        versions, attempts = reader.versions(), reader.attempts()
+        versions, attempts = reader.versions(), reader.attempts(limit=100_000)
         entries = [e.event() for e in reader.events(limit=100_000)]
         head = reader.head()
     lineage = Lineage(run.folder.lineage)
