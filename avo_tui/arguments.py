@@ -204,16 +204,16 @@ def _keeping(commands: Any) -> None:
     )
     export.add_argument("version", metavar="vN", help="the version, or 'best'")
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder that does not exist or is empty")
-    knowledge = _command(commands, "knowledge", "keep:knowledge", "search the knowledge base", json=False)
-    inside = knowledge.add_subparsers(metavar="search|list|show|add", title="commands", parser_class=_Parser)
-    search = _command(inside, "search", "keep:knowledge_search", "find pages that say something about TEXT")
+    knowledge = _command(commands, "knowledge", "knowledge:usage", "search and extend the knowledge base", json=False)
+    inside = knowledge.add_subparsers(metavar="search|list|show|add|remove", title="commands", parser_class=_Parser)
+    search = _command(inside, "search", "knowledge:search", "find pages that say something about TEXT")
     search.add_argument("text", metavar="TEXT", nargs="+", help="words")
-    _command(inside, "list", "keep:knowledge_list", "list the pages")
-    _command(inside, "show", "keep:knowledge_show", "print a page").add_argument(
-        "page", metavar="PAGE", help="its name"
-    )
-    added = _command(inside, "add", "later:knowledge_add", "add a page (comes with a later version)")
-    added.add_argument("rest", nargs="*", metavar="PATH_OR_URL", help="what to add")
+    _command(inside, "list", "knowledge:every", "list the pages")
+    _command(inside, "show", "knowledge:show", "print a page").add_argument("page", metavar="PAGE", help="its name")
+    add = _command(inside, "add", "knowledge:add", "add a file, a folder, a web page or a repository")
+    add.add_argument("source", metavar="PATH_OR_URL", help="what to add")
+    remove = _command(inside, "remove", "knowledge:remove", "take out a page of your own")
+    remove.add_argument("page", metavar="PAGE", help="its name")
 
 
 def _later(commands: Any) -> None:

@@ -1,14 +1,13 @@
-"""Keeping: a version's sources for use elsewhere, and the knowledge pages."""
+"""Keeping: a version's sources, with its score and how to build it, for use elsewhere."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
-from dataclasses import asdict
 from pathlib import Path
 
 from avo_tui.commands.named import print_json, run_of, version_of
-from avo_tui.tables import clean, figure, moment, one_line, score_lines, table, times
+from avo_tui.tables import figure, moment, one_line, score_lines, times
 from engine.record.config import load
 from engine.record.errors import ConfigError, LineageError
 from engine.record.reader import Reader, Version
@@ -74,48 +73,3 @@ Check and time it on your machine with `avo score . --problem {problem}`. The sc
 {score_lines(v.score)}
 ```
 """
-
-
-def knowledge(_: Namespace) -> int:
-    """`avo knowledge` alone."""
-    print("avo knowledge search TEXT | list | show PAGE | add PATH_OR_URL")
-    return 0
-
-
-def knowledge_search(arguments: Namespace) -> int:
-    """`avo knowledge search TEXT`: pages and the passage that matches, best first."""
-    from engine.knowledge import shipped
-
-    text = " ".join(arguments.text)
-    hits = shipped().search(text)
-    if arguments.json:
-        print_json([asdict(h) for h in hits])
-    elif not hits:
-        print(f"no page says anything about {one_line(text, 60)!r}; 'avo knowledge list' names them all")
-    for h in () if arguments.json else hits:
-        print(f"{h.page}" + (f" § {h.section}" if h.section else "") + f"\n    {one_line(h.snippet, 160)}")
-    return 0
-
-
-def knowledge_list(arguments: Namespace) -> int:
-    """`avo knowledge list`: every page with its title."""
-    from engine.knowledge import shipped
-
-    pages = shipped().pages()
-    if arguments.json:
-        print_json([{"page": p.id, "title": p.title} for p in pages])
-    else:
-        print(table(["page", "title"], [[p.id, p.title] for p in pages]))
-    return 0
-
-
-def knowledge_show(arguments: Namespace) -> int:
-    """`avo knowledge show PAGE`: the page as it is."""
-    from engine.knowledge import shipped
-
-    passage = shipped().read(arguments.page)
-    if arguments.json:
-        print_json(asdict(passage))
-    else:
-        print(clean(passage.text))
-    return 0

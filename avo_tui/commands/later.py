@@ -15,8 +15,3 @@ def report(_: Namespace) -> int:
 def replay(_: Namespace) -> int:
     """`avo replay`: a finished run, played again."""
     raise UsageError("'avo replay' comes with a later version; 'avo log RUN' has every event today")
-
-
-def knowledge_add(_: Namespace) -> int:
-    """`avo knowledge add`: a page of one's own."""
-    raise UsageError("'avo knowledge add' comes with a later version; put a page into knowledge/ today")

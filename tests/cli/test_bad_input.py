@@ -156,7 +156,6 @@ def test_a_machine_without_compiler_or_git_is_told_what_to_install(avo, tmp_path
 def test_commands_of_later_versions_say_so(avo):
     avo("report", "climb", "-o", "out").refused(2, "later version")
     avo("replay", "climb").refused(2, "later version")
-    avo("knowledge", "add", "page.md").refused(2, "later version")
 
 
 def test_the_control_room_needs_a_terminal_that_can_show_it(past):
