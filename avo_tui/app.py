@@ -19,7 +19,7 @@ from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
 
-from avo_tui import terminal
+from avo_tui import keys, prefs, terminal
 from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
 from avo_tui.model.lines import EMPTY, Line
@@ -58,7 +58,7 @@ class AvoApp(App[int]):
         readonly: bool = False,
         palette: Palette | None = None,
         ascii: bool = False,
-        keys: tuple[Key, ...] = TABLE,
+        table: tuple[Key, ...] = TABLE,
         clock: Callable[[], float] = time.time,
         live: bool = True,
     ) -> None:
@@ -67,13 +67,14 @@ class AvoApp(App[int]):
         self.readonly = readonly
         self.palette = palette or PALETTES["dark"]
         self.ascii = ascii
-        self.keys = keys
+        self.keys = table
         self.clock = clock
         self.feed = Feed(folder, self._deliver, clock)
         self.snapshot: Snapshot = self.feed.first()
         self.message: Line = EMPTY
         self.marked: int | None = None
         self.draft = ""
+        self.last_look = prefs.last_look(folder.path) if live else None
         self._live = live
         self._reader: Reader | None = None
         self._message_until = 0.0
@@ -81,7 +82,7 @@ class AvoApp(App[int]):
         for made in PALETTES.values():
             self.register_theme(made.theme())
         self.theme = f"avo-{self.palette.name}"
-        self.set_keymap({k.id: k.keys for k, usual in zip(keys, TABLE, strict=True) if k.keys != usual.keys})
+        self.set_keymap({k.id: k.keys for k, usual in zip(table, TABLE, strict=True) if k.keys != usual.keys})
 
     # Life.
 
@@ -94,12 +95,19 @@ class AvoApp(App[int]):
         if self._live:
             self.feed.start()
             self.set_interval(1.0, self._tick)
+            self.set_interval(60.0, self._remember)
+            self.call_after_refresh(self.tell_away, unasked=True)
 
     def on_unmount(self) -> None:
         """Stop watching."""
         self.feed.stop()
+        self._remember()
         if self._reader is not None:
             self._reader.close()
+
+    def _remember(self) -> None:
+        if self._live and self.snapshot.at is None:
+            prefs.remember_look(self.folder.path, self.snapshot.last_seq, self.clock())
 
     def _catch_signals(self) -> None:
         """End in order on SIGTERM and SIGHUP, so that the terminal is given back as it was."""
@@ -166,6 +174,34 @@ class AvoApp(App[int]):
         except (AvoError, sqlite3.Error) as error:
             self.say(str(error), "bad")
             return []
+
+    def tell_away(self, *, unasked: bool = False) -> None:
+        """Show what happened since the last look; unasked only when it is worth telling."""
+        from avo_tui.model import away
+        from avo_tui.screens.dialog import Notice
+
+        since = self.last_look or (0, self.snapshot.created_at)
+        if unasked and not (self.last_look and away.worth_telling(self.snapshot, *since)):
+            return
+        try:
+            lines = away.digest(self.snapshot, self.reader, *since)
+        except (AvoError, sqlite3.Error) as error:
+            self.say(str(error), "bad")
+            return
+        self.push_screen(Notice(lines, title=" While you were away " if unasked else " Since you last looked "))
+
+    def save(self, name: str, text: str) -> None:
+        """Save a pane as text and the screen as SVG, side by side."""
+        folder = terminal.state_directory() / "saved"
+        stem = f"{self.folder.name}-{name}-{time.strftime('%H%M%S', time.localtime(self.clock()))}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{stem}.txt").write_text(text + "\n", "utf-8")
+            (folder / f"{stem}.svg").write_text(self.export_screenshot(title=self.folder.name), "utf-8")
+        except OSError as error:
+            self.say(f"cannot write {folder}: {error.strerror}", "bad")
+            return
+        self.say(f"saved {_short(folder / stem)}.txt and .svg")
 
     def undoable(self) -> tuple[int, int] | None:
         """The last roll-back that can be taken back: (before, after)."""
@@ -305,12 +341,21 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     Raises a UsageError when the terminal cannot show it, and the journal's own errors.
     """
     terminal.require_tty()
-    seen = terminal.probe(os.environ)
-    name = {"truecolor": "dark", "256": "dark", "16": "ansi", "mono": "mono"}[seen.depth]
-    if name == "dark" and seen.light:
-        name = "light"
+    seen, wanted = terminal.probe(os.environ), prefs.load()
+    table = keys.remapped(keys.TABLE, dict(wanted.keys), str(prefs.path()))
+    ascii = seen.ascii if wanted.ascii is None else wanted.ascii
+    os.environ["TEXTUAL_COLOR_SYSTEM"] = {"truecolor": "truecolor", "256": "256"}.get(seen.depth, "standard")
     with terminal.guarded_stderr(terminal.state_directory() / "room.log"):
-        app = AvoApp(folder, readonly=readonly, palette=PALETTES[name], ascii=seen.ascii)
-        app.run()
+        app = AvoApp(folder, readonly=readonly, palette=_palette(seen, wanted.theme), ascii=ascii, table=table)
+        app.run(mouse=wanted.mouse)
     code = app.return_code if app.return_value is None else app.return_value
     return int(code or 0)
+
+
+def _palette(seen: terminal.Terminal, wanted: str) -> Palette:
+    """The palette that was wanted, as far as the terminal can show it."""
+    if seen.depth in ("mono", "16") and wanted in ("auto", "dark", "light"):
+        return PALETTES["mono" if seen.depth == "mono" else "ansi"]
+    if wanted == "auto":
+        return PALETTES["light" if seen.light else "dark"]
+    return PALETTES[wanted]

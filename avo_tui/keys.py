@@ -5,10 +5,8 @@ The case rule: a small letter only looks, a capital acts on the run (G and N, fi
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from engine.record.errors import ConfigError
 
@@ -104,13 +102,16 @@ TABLE: tuple[Key, ...] = (
     Key("interrupt", "ctrl+c", "quit_twice", ROOM, "twice: detach"),
 )  # fmt: skip
 
-_SHARED = ("pause", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first",
-           "last", "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach")  # fmt: skip
+_SHARED = frozenset({
+    "pause", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first", "last",
+    "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach",
+})  # fmt: skip
+
+_REVIEW_HINTS = {"rollback": "roll back", "find": "find"}
 
 # The keys of a review: the shared ones, and its own.
 REVIEW: tuple[Key, ...] = (
-    *(replace(k, hint={"rollback": "roll back", "detach": "", "help": "", "find": "find"}.get(k.id, ""), panes=())
-      for k in TABLE if k.id in _SHARED),
+    *(replace(k, hint=_REVIEW_HINTS.get(k.id, ""), panes=()) for k in TABLE if k.id in _SHARED),
     *(Key(f"part{n}", str(n), f"view({n})", MOVE, f"part {n}", shown=str(n)) for n in range(1, 7)),
     Key("hunk_on", "right_square_bracket", "hunk(1)", LOOK, "next hunk of the diff", "hunk", shown="[ ]"),
     Key("hunk_back", "left_square_bracket", "hunk(-1)", LOOK, "previous hunk"),
@@ -124,19 +125,11 @@ REVIEW: tuple[Key, ...] = (
 )  # fmt: skip
 
 
-def load(path: Path) -> tuple[Key, ...]:
-    """The table with a person's own keys from `[keys]` of room.toml: `id = "key,key"`."""
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return TABLE
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return remapped(TABLE, data.get("keys", {}), str(path))
-
-
 def remapped(table: tuple[Key, ...], wanted: Mapping[str, object], where: str) -> tuple[Key, ...]:
-    """The table with some keys replaced; an unknown id, or one key for two actions, is an error."""
+    """The table with a person's own keys (`[keys]` of room.toml: `id = "key,key"`).
+
+    An unknown id, or one key for two actions, is an error that names its place.
+    """
     known = {key.id for key in table}
     for name, value in wanted.items():
         if name not in known:

@@ -77,6 +77,10 @@ class Acting(Screen[None]):
 
     def action_rollback(self) -> None:
         """Choose and confirm a roll-back."""
+        self.rollback_to(self.chosen_version())
+
+    def rollback_to(self, number: int | None) -> None:
+        """Confirm a roll-back to a version; to the one before the head when none is named."""
         if not self.avo.may_act():
             return
         from avo_tui.screens.rollback import Rollback, targets
@@ -86,7 +90,7 @@ class Acting(Screen[None]):
         if not choices:
             self.avo.say("there is no older version to roll back to", "warn")
             return
-        wanted = s.version(self.chosen_version())
+        wanted = s.version(number)
         if wanted is not None and not wanted.active:
             self.avo.say(f"v{wanted.version} was withdrawn; Z takes the roll-back back", "warn")
             return

@@ -118,3 +118,26 @@ class Dialog(ModalScreen[Any]):
     def action_cancel(self) -> None:
         """Escape."""
         self.dismiss(None)
+
+
+class Notice(ModalScreen[None]):
+    """A titled box with lines; any of the usual ways closes it."""
+
+    DEFAULT_CSS = """
+    Notice { align: center middle; }
+    Notice > Vertical {
+        width: 90; max-width: 96%; height: auto; max-height: 96%; padding: 1 2;
+        border: round $accent; background: $background; border-title-color: $accent; border-title-style: bold;
+    }
+    """
+    BINDINGS = [Binding("escape,enter,space,q,a", "dismiss(None)", show=False)]  # noqa: RUF012
+
+    def __init__(self, lines: Sequence[Line], title: str) -> None:
+        super().__init__()
+        self.lines, self.title_text = lines, title
+
+    def compose(self) -> ComposeResult:
+        """The box."""
+        with Vertical() as box:
+            box.border_title = self.title_text
+            yield Lines([*self.lines, (), (("Enter", "key"), (" close", "dim"))], id="text")

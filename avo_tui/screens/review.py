@@ -79,7 +79,7 @@ class Part(Pane):
     def _tab_names(self, width: int) -> tuple[Line, ...]:
         return tuple(
             ((f"{n} ", "dim" if n == self.number else "faint"),
-             (TITLES[n - 1], ("accent" if self.has_focus else "strong") if n == self.number else "dim"))
+             (TITLES[n - 1], ("accent" if self.alive() else "strong") if n == self.number else "dim"))
             for n in self.tabs
         )  # fmt: skip
 

@@ -13,9 +13,9 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
-from avo_tui.keys import TABLE, Key
-from avo_tui.model import plan, steering
-from avo_tui.model.lines import EMPTY, Line
+from avo_tui.keys import MOVE, TABLE, Key
+from avo_tui.model import plan, steering, travel
+from avo_tui.model.lines import Line
 from avo_tui.model.review import Subject
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
@@ -26,6 +26,7 @@ from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.prompt import Prompt
 from avo_tui.widgets.stream import Output, Stream, Transcript
 from avo_tui.widgets.tables import Attempts, Commands, Context, Scores, Supervisor, Trajectory, Versions
+from engine.record.errors import AvoError, UsageError
 
 _PANES: dict[str, type[Pane]] = {
     "scores": Scores,
@@ -391,7 +392,76 @@ class Room(Acting, Screen[None]):
         self._show_keys()
 
     def obey(self, purpose: str, text: str) -> None:
-        """What was typed after `:` or `t`."""
+        """Do what was typed after `:` or `t`."""
+        from avo_tui.screens import typed
+
+        try:
+            if purpose == "goto":
+                self.go(text)
+            else:
+                typed.obey(self, text)
+        except AvoError as error:
+            self.avo.say(str(error), "warn")
+
+    def action_command(self) -> None:
+        """Ask for a command."""
+        self._prompt_for("command", ":")
+
+    def action_palette(self) -> None:
+        """Every action by name."""
+        from avo_tui.screens.pick import Palette
+
+        def picked(name: str | None) -> None:
+            key = next((k for k in self.avo.keys if k.id == name), None)
+            if key is not None:
+                self.call_later(self.run_action, key.action)
+
+        self.app.push_screen(Palette([k for k in self.avo.keys if k.group != MOVE]), picked)
+
+    # Time.
+
+    def action_goto(self) -> None:
+        """Ask where to go."""
+        self._prompt_for("goto", f"go to ({travel.HELP}): ")
+
+    def go(self, text: str) -> None:
+        """Go to what was named."""
+        self._travel(travel.target(self.avo.reader, text, self.avo.snapshot.taken_at))
+
+    def action_step(self, by: int) -> None:
+        """One attempt back or on."""
+        self._step(by, "attempt")
+
+    def action_leap(self, by: int) -> None:
+        """One version back or on."""
+        self._step(by, "version")
+
+    def _step(self, by: int, kind: str) -> None:
+        try:
+            self._travel(travel.step(self.avo.reader, self.avo.snapshot.at, by, kind))
+        except UsageError as error:
+            self.avo.say(str(error), "warn")
+
+    def _travel(self, seq: int | None) -> None:
+        self.avo.seek(seq)
+        if seq is None:
+            self.avo.say("this is now")
+
+    def action_away(self) -> None:
+        """What happened since the last look."""
+        self.avo.tell_away()
+
+    def action_save(self) -> None:
+        """The pane as text, the screen as SVG."""
+        self.avo.save(self.pane.title.lower(), self.pane.text())
+
+    def action_editor(self) -> None:
+        """What is selected, in $EDITOR."""
+        pane = self.pane
+        if pane.id in ("versions", "attempts"):
+            self.avo.say("Enter opens it; e in the review opens its sources")
+        else:
+            self.avo.edit(pane.copied(), f"{pane.title.lower()}.txt")
 
     def action_next_match(self) -> None:
         """The next match below."""
@@ -416,7 +486,3 @@ class Room(Acting, Screen[None]):
         text = self.pane.copied()
         if text:
             self.avo.copy_text(text)
-
-    def marked_line(self) -> Line:
-        """Nothing is marked by itself."""
-        return EMPTY

@@ -57,6 +57,10 @@ class Pane(Painted, can_focus=True):
         """What the right end of the head says."""
         return ((f"/{self.view.filter}", "match"),) if self.view.filter else EMPTY
 
+    def alive(self) -> bool:
+        """Whether it is drawn as the pane that keys go to."""
+        return self.has_focus
+
     # Drawing.
 
     @property
@@ -118,10 +122,10 @@ class Pane(Painted, can_focus=True):
         chosen = row.key is not None and row.key == self.cursor
         line = self.decorate(i, row.line)
         if chosen and line and line[0][0][:1] == " ":
-            line = (("▌", "accent" if self.has_focus else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
+            line = (("▌", "accent" if self.alive() else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
         edge: Line = (("│", "faint"),) if self.edge else EMPTY
         body = (*edge, *fit(line, self.inner_width), self._thumb(y))
-        return (body, "select" if chosen and self.has_focus else "")
+        return (body, "select" if chosen and self.alive() else "")
 
     def decorate(self, i: int, line: Line) -> Line:
         """A chance to mark matches in a visible line."""
@@ -137,7 +141,7 @@ class Pane(Painted, can_focus=True):
         return ("┃", "dim") if start <= y < start + size else (" ", "")
 
     def _head(self, width: int) -> Line:
-        focus = self.has_focus
+        focus = self.alive()
         rule = "accent" if focus and not self.palette.ansi else "faint"
         names = self._tab_names(width) if self.tabs else (self._label(self.number, self.title, chosen=focus),)
         left: Line = (
@@ -163,7 +167,7 @@ class Pane(Painted, can_focus=True):
         here = next((n for n in self.tabs if self.id in VIEWS[n][1] and VIEWS[n][1][0] == self.id), self.tabs[0])
         return tuple(
             ((f"{n} ", "dim" if n == here else "faint"),
-             (VIEWS[n][0], ("accent" if self.has_focus else "strong") if n == here else "dim"))
+             (VIEWS[n][0], ("accent" if self.alive() else "strong") if n == here else "dim"))
             for n in self.tabs
         )  # fmt: skip
 

@@ -175,7 +175,7 @@ def close(tape: Tape, state: str) -> None:
     """The engine's last beat and what it is doing."""
     me = identity()
     tape.put(ev.StateChanged(state, "" if state == "running" else "asked by ada"))  # type: ignore[arg-type]
-    activity = {"running": "a%d: timing causal_1024 (5/8)" % (tape.attempt + 1), "paused": "paused at a boundary"}
+    activity = {"running": f"a{tape.attempt + 1}: timing causal_1024 (5/8)", "paused": "paused at a boundary"}
     tape.journal.beat(pid=me.pid, started=me.started, boot=me.boot, host=me.host, state=state,
                       activity=activity.get(state, state))  # fmt: skip
     if state == "running":
@@ -192,14 +192,19 @@ def story(tape: Tape) -> Iterator[None]:
     yield from _try(tape, "the seed: correct, one row at a time", 1.0, "improved", 0)
     lap = 0
     while True:
-        for i, (name, worth, end) in enumerate(STORY):
-            if lap:
-                worth, end = (min(worth, 1.0) * 0.99, "regressed") if end == "improved" and i % 5 else (worth, end)
-                worth = 1.0 + (worth - 1.0) * 0.03 if end == "improved" else worth
-                name = f"{name}, again with {'larger' if lap == 1 else 'smaller'} tiles"
-            yield from _try(tape, name, worth, end, i + 1)
+        for i, told in enumerate(STORY):
+            yield from _try(tape, *(_again(told, i, lap) if lap else told), i + 1)
             _around(tape)
         lap += 1
+
+
+def _again(told: tuple[str, float, str], i: int, lap: int) -> tuple[str, float, str]:
+    """A later lap through the story: little is gained any more."""
+    name, worth, end = told
+    name = f"{name}, again with {'larger' if lap == 1 else 'smaller'} tiles"
+    if end != "improved":
+        return name, worth, end
+    return (name, min(worth, 1.0) * 0.99, "regressed") if i % 5 else (name, 1.0 + (worth - 1.0) * 0.03, end)
 
 
 def _try(tape: Tape, name: str, worth: float, end: str, nth: int) -> Iterator[None]:
@@ -366,14 +371,9 @@ def _diff(before: str, after: str) -> str:
 
 
 def _commit(tape: Tape, name: str, score: Score) -> str:
-    """Through the real lineage, with the story's time as git's, so that commit ids never change."""
-    when = f"{int(tape.at)} +0000"
-    os.environ["GIT_AUTHOR_DATE"] = os.environ["GIT_COMMITTER_DATE"] = when
-    try:
-        return tape.lineage.commit({"attention.cpp": tape.source.encode()}, version=tape.version, parent=tape.head,
-                                   score=score, message=name)  # fmt: skip
-    finally:
-        del os.environ["GIT_AUTHOR_DATE"], os.environ["GIT_COMMITTER_DATE"]
+    """Through the real lineage; git's own dates are today's, so commit ids differ from run to run."""
+    files = {"attention.cpp": tape.source.encode()}
+    return tape.lineage.commit(files, version=tape.version, parent=tape.head, score=score, message=name)
 
 
 def _log(score: Score) -> str:
