@@ -213,6 +213,11 @@ class Reader:
         row = self._db.execute("SELECT seq, at, kind, title, data FROM events WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else Entry(*row)
 
+    def seq_at(self, at: float) -> int:
+        """The newest event written at or before a time (seconds since the epoch), 0 when there is none."""
+        row = self._db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at <= ?", (at,)).fetchone()
+        return int(row[0])
+
     def head(self) -> int | None:
         """The incumbent's version number."""
         value = self.meta("head")
