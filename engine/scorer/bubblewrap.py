@@ -16,6 +16,7 @@ ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
 ETC_NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "ssl", "pki", "ca-certificates", "ca-certificates.conf")
 TEMPORARY_BYTES = 512 << 20
 SHARED_MEMORY_BYTES = 256 << 20
+LIBRARIES = ("lib", "lib64", "lib32")
 LAUNCHER = "/avo/confine"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -43,6 +44,7 @@ def _namespaces(job: Job) -> list[str]:
         options.append("--share-net")
     if job.worker:
         options.append("--as-pid-1")
+        options += ["--info-fd", str(job.info_fd)] if job.info_fd is not None else []
     else:
         options += ["--uid", "1000", "--gid", "1000"]
     return options
@@ -58,11 +60,14 @@ def _files(job: Job, moved: dict[Path, Path]) -> list[str]:
 
 
 def _libraries() -> list[str]:
-    return [*_tree(("lib", "lib64", "lib32")), "--ro-bind", "/usr/lib", "/usr/lib", *_optional("/etc/ld.so.cache")]
+    options = _tree(LIBRARIES)
+    for name in LIBRARIES:
+        options += _optional(f"/usr/{name}")
+    return [*options, *_optional("/etc/ld.so.cache")]
 
 
 def _system(job: Job) -> list[str]:
-    options = ["--ro-bind", "/usr", "/usr", *_tree(("bin", "sbin", "lib", "lib64", "lib32"))]
+    options = ["--ro-bind", "/usr", "/usr", *_tree(("bin", "sbin", *LIBRARIES))]
     for name in (*ETC, *(ETC_NETWORK if job.network else ())):
         options += _optional(f"/etc/{name}")
     options += ["--proc", "/proc", "--dev", "/dev"]

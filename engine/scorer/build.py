@@ -1,16 +1,20 @@
-"""Build one candidate with the system's C++ compiler, into the content-addressed cache.
+"""Build one candidate in the sandbox, with the system's compiler, into the content-addressed cache.
 
-One rule: the compiler sees the intake copy and the problem's header, never the candidate's folder. The flags are the
-problem's, plus those of the candidate's flags.txt that the problem allows.
+One rule: the compiler sees the toolchain, the intake copy and the problem's header, never the candidate's folder. The
+flags are the problem's, plus those of the candidate's flags.txt that the problem allows.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.record.errors import ScorerError
+from engine.scorer import sandbox
 from engine.scorer import toolchain as tools
 from engine.scorer.children import Children
 from engine.scorer.failure import fail
@@ -19,6 +23,7 @@ from engine.scorer.problem import Problem
 from engine.scorer.text import clean, one_line
 from engine.scorer.toolchain import Toolchain
 
+MAX_LIBRARY_BYTES = 64 << 20
 REMARKS = ("-fopt-info-vec-optimized", "-fopt-info-vec-missed")
 
 
@@ -45,9 +50,7 @@ def build(
     begin = time.monotonic()
     with tools.temporary(toolchain.cache) as folder:
         log = _compile(candidate, header, folder, (*flags,), problem, toolchain, children, timeout_s)
-        out = folder / "candidate.so"
-        out.chmod(0o755)
-        out.rename(library)
+        _publish(folder / "out" / "candidate.so", folder / "library", library, log)
         (folder / "notes").write_text(json.dumps({"log": log, "flags": flags}), "utf-8")
         (folder / "notes").rename(notes)
     return Built(library, time.monotonic() - begin, log, cached=False)
@@ -75,14 +78,39 @@ def _compile(
     children: Children,
     timeout_s: float,
 ) -> str:
+    sources, output = folder / "in", folder / "out"
+    folder.chmod(0o711)  # the sandbox's uid passes, and sees nothing
+    sources.mkdir(mode=0o755)
+    output.mkdir(mode=0o700)
+    sandbox.give(children.sandbox, output)
     for name, data in {"avo_abi.h": header, **candidate.files}.items():
-        (folder / name).write_bytes(data)
-    argv = [toolchain.compiler, *flags, "-I.", *candidate.sources(problem.language), "-o", "candidate.so"]
-    done = children.run(argv, cwd=folder, env=tools.environment(), timeout_s=timeout_s, limit=1 << 20)
+        (sources / name).write_bytes(data)
+    target = str(sandbox.build_output(children.sandbox, output) / "candidate.so")
+    argv = [toolchain.compiler, *flags, "-I.", *candidate.sources(problem.language), "-o", target]
+    job = sandbox.build_job(children.sandbox, argv, sources, output, cpu_s=int(timeout_s) + 5)
+    done = children.run(
+        job.argv, env=job.env, cwd=Path(job.cwd), pass_fds=job.pass_fds, timeout_s=timeout_s, limit=1 << 20
+    )
     log = clean(done.output)
     if done.timed_out:
         raise fail("timeout", f"the build took longer than {timeout_s:g} s and was stopped", log=log)
+    if log.startswith(("bwrap: ", "confine: ")):
+        raise ScorerError(f"the sandbox did not start the compiler: {one_line(log)}")
     if done.code != 0:
-        reason = one_line(log) or f"the compiler ended with status {done.code}"
-        raise fail("build", reason, log=log)
+        raise fail("build", one_line(log) or f"the compiler ended with status {done.code}", log=log)
     return log
+
+
+def _publish(output: Path, copy: Path, library: Path, log: str) -> None:
+    """Take the compiler's output over: a plain file of sane size, read without following a link, ours from now on."""
+    try:
+        fd = os.open(output, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise fail("build", f"the compiler left no library: {error.strerror}", log=log) from error
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_LIBRARY_BYTES:
+            raise fail("build", f"the library is not a plain file of at most {MAX_LIBRARY_BYTES >> 20} MiB", log=log)
+        copy.write_bytes(file.read(MAX_LIBRARY_BYTES))
+    copy.chmod(0o755)
+    copy.rename(library)

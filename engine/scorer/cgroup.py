@@ -40,7 +40,7 @@ class Group:
 
     def remove(self) -> None:
         """Kill what is left and take the group away."""
-        for attempt in range(50):
+        for attempt in range(20):
             self.kill()
             for folder in self.folders:
                 with contextlib.suppress(OSError):
@@ -55,10 +55,20 @@ def create() -> Group | None:
     """A group of this process's own, removed when it exits; None where there is none to be had."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
     name = f"avo-{os.getpid()}"
+    _remove_stale()
     group = _version2(name, memory) or _version1(name, memory)
     if group is not None:
         atexit.register(group.remove)
     return group
+
+
+def _remove_stale() -> None:
+    """Take away the groups of scorers that were killed: nothing of theirs may live on, or run beside a measurement."""
+    for folder in (_ROOT, _ROOT / "memory", _ROOT / "pids"):
+        for group in folder.glob("avo-*") if folder.is_dir() else ():
+            pid = group.name.removeprefix("avo-")
+            if pid.isdigit() and not Path("/proc", pid).exists():
+                Group((group,)).remove()
 
 
 def _version2(name: str, memory: int) -> Group | None:

@@ -6,6 +6,7 @@ One rule: a child lives in its own session and is killed with everything in it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import selectors
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from engine.record.errors import ScorerError
 from engine.scorer.failure import Cancelled
+from engine.scorer.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,10 @@ class Done:
 
 
 class Children:
-    """The scorer's live child processes."""
+    """The scorer's live child processes, and the sandbox that they are started in."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
         self._live: set[int] = set()
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
@@ -67,14 +70,29 @@ class Children:
             self._live.add(process.pid)
         return process
 
-    def end(self, process: subprocess.Popen[bytes]) -> int:
-        """Kill a child with its session and reap it. Returns its status."""
+    def end(self, process: subprocess.Popen[bytes], *, grace_s: float = 0.0) -> int:
+        """Kill a child with its session, and whatever it left behind. Returns its status.
+
+        `grace_s` lets one that is ending end by itself first, so that its status tells why.
+        """
+        if grace_s > 0.0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
         with self._lock:
             self._live.discard(process.pid)
+        self.sweep()
         return code
+
+    def sweep(self) -> None:
+        """Kill and reap orphans: as a child subreaper we inherit what sandboxed programs leave behind."""
+        for pid in _own_children() - self._live:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def run(
         self,
@@ -120,6 +138,19 @@ class Children:
             for pid in self._live:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
+
+
+def become_subreaper() -> None:
+    """Make orphaned descendants our children, so that none escapes the sweep (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def _own_children() -> set[int]:
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.update(int(pid) for pid in (task / "children").read_text().split())
+    return found
 
 
 def _drain(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bool]:

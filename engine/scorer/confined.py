@@ -51,6 +51,8 @@ class Job:
     filtered: bool = True
     worker: bool = False
     pass_fds: tuple[int, ...] = ()
+    info_fd: int | None = None
+    """Where a bubblewrap that stands between writes the program's pid, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +64,4 @@ class Confined:
     pass_fds: tuple[int, ...]
     cwd: str = "/"
     nested: bool = False
-    """Whether the program is a grandchild: a bubblewrap stands between, and /proc names its pid."""
+    """Whether the program is a grandchild: a bubblewrap stands between."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.record.errors import Refused
+from engine.record.errors import Refused, ScorerError
 from engine.record.scores import Check
 from engine.scorer import bubblewrap, cgroup, landlock
 from engine.scorer import toolchain as tools
@@ -55,10 +55,11 @@ class Sandbox:
 
     def wrap(self, job: Job) -> Confined:
         """The command line that runs a job inside."""
-        if self.tier == NONE or self.launcher is None:
+        if self.tier == NONE:
             return Confined(list(job.argv), dict(job.env), job.pass_fds, str(job.outside_directory))
-        if self.tier == BWRAP:
-            assert self.bwrap is not None
+        if self.launcher is None:
+            raise ScorerError("no sandbox was chosen; nothing runs without one")
+        if self.tier == BWRAP and self.bwrap is not None:
             return bubblewrap.wrap(job, self.launcher, self.bwrap, self.cache, self.group)
         return landlock.wrap(job, self.launcher, self.cache, self.group)
 
@@ -68,6 +69,11 @@ def choose(*, unsafe: bool = False) -> Sandbox:
     if unsafe not in _chosen:
         _chosen[unsafe] = Sandbox(NONE, (), tools.default_cache()) if unsafe else _strongest()
     return _chosen[unsafe]
+
+
+def unchosen() -> Sandbox:
+    """The sandbox before one is chosen: it runs nothing."""
+    return Sandbox("unchosen", (), tools.default_cache())
 
 
 def available() -> dict[str, tuple[Check, ...]]:
@@ -142,7 +148,7 @@ def build_job(sandbox: Sandbox, argv: Sequence[str], sources: Path, output: Path
             uid=worker_uid(),
             limits=replace(BUILD, cpu_s=cpu_s),
             writable=((output, inside[output]),),
-            readable=((sources, inside[sources]),),
+            readable=((sources, inside[sources]), *_toolchain_paths(Path(argv[0]))),
             system=True,
             filtered=True,
             directory=inside[sources],
@@ -151,13 +157,27 @@ def build_job(sandbox: Sandbox, argv: Sequence[str], sources: Path, output: Path
     )
 
 
+def _toolchain_paths(compiler: Path) -> tuple[tuple[Path, Path], ...]:
+    """What a compiler outside the system's folders needs: everything beside its bin folder."""
+    places = {compiler.parent.parent, compiler.resolve().parent.parent} if compiler.is_absolute() else set()
+    own = sorted(p for p in places if not p.is_relative_to("/usr") and p != Path("/"))
+    return tuple((p, p) for p in own)
+
+
 def build_output(sandbox: Sandbox, output: Path) -> Path:
     """Where a build sees its output folder."""
     return Path("/build/out") if sandbox.tier == BWRAP else output
 
 
 def worker_job(
-    sandbox: Sandbox, runner: Path, library: Path, arguments: Sequence[str], env: Mapping[str, str], fds: Sequence[int]
+    sandbox: Sandbox,
+    runner: Path,
+    library: Path,
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    fds: Sequence[int],
+    info_fd: int,
 ) -> Confined:
     """A worker: the runner and one library, at constant paths where the tier has its own file system, and no more."""
     confined = sandbox.tier == BWRAP
@@ -176,7 +196,8 @@ def worker_job(
             filtered=False,  # the runner sets a stricter filter on itself
             directory=Path("/"),
             outside_directory=Path("/"),
-            pass_fds=tuple(fds),
+            pass_fds=(*fds, info_fd),
+            info_fd=info_fd,
             worker=True,
         )
     )

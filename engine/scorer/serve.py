@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.record.errors import AvoError, UsageError
-from engine.scorer import evaluate, machine, problem
+from engine.scorer import evaluate, machine, problem, sandbox
 from engine.scorer import toolchain as tools
-from engine.scorer.children import Children
+from engine.scorer.children import Children, become_subreaper
 from engine.scorer.evaluate import Bench, Options
 from engine.scorer.failure import Cancelled
 from engine.scorer.problem import Problem, Suite
@@ -32,7 +32,8 @@ class Server:
     """Answers requests one at a time; keeps torch, the toolchain and one judge per problem."""
 
     def __init__(self) -> None:
-        self.children = Children()
+        become_subreaper()
+        self.children = Children(sandbox.unchosen())
         self._benches: dict[tuple[str, str, int], Bench] = {}
 
     def answer(self, request: Mapping[str, Any], emit: evaluate.Emit) -> dict[str, Any]:
@@ -42,6 +43,7 @@ class Server:
             raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
         if operation == "probe":
             return self._probe(request)
+        self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         bench = self._bench(request)
         options = _options(bench.judge.problem, request)
         if operation == "score":
@@ -197,6 +199,8 @@ def _read(
 
 def _leave(server: Server) -> None:
     server.children.kill_all()
+    if group := server.children.sandbox.group:
+        group.remove()
     os._exit(143)
 
 

@@ -5,6 +5,9 @@ One rule: a faulted or killed worker takes its context with it; the judge's own 
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from engine.scorer.confined import Confined
 from engine.scorer.cuda.arena import Block
 from engine.scorer.failure import CandidateFailed, fail
 from engine.scorer.hands import GONE
@@ -20,6 +23,11 @@ class CudaWorker(Worker):
     def run(self, placement: Block, timeout_s: float) -> float:  # type: ignore[override]
         """One timed block; returns microseconds per call."""
         return super().run(placement, timeout_s) / placement.count  # type: ignore[arg-type]
+
+    def _job(self, runner: Path, library: Path, threads: int, fds: tuple[int, ...], info_fd: int) -> Confined:
+        """The command line of the worker. The device's own files are not in the CPU worker's sandbox."""
+        argv = [str(runner), str(library), *(f"{fd:03d}" for fd in fds)]
+        return Confined(argv, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, fds)
 
     def _failure(self, outcome: int, configuration: str, timeout_s: float) -> CandidateFailed:
         if outcome == GONE:
