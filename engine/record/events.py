@@ -416,6 +416,20 @@ class Waited(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EpochBegan(Event):
+    """The operator's conversation began anew: from a state card, and its own handoff when there was a usable one."""
+
+    kind: ClassVar[str] = "epoch"
+    epoch: int
+    reason: str
+    opening_tokens: int = 0
+    handoff: bool = False
+
+    def title(self) -> str:
+        return f"conversation {self.epoch}: {self.reason or 'the first'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Warned(Event):
     """The engine met something unusual and went on."""
 

@@ -149,6 +149,15 @@ class Stage:
         return "\n".join(texts)
 
 
+async def eventually(done: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds."""
+    for _ in range(int(seconds * 100)):
+        if done():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"it did not come within {seconds} s")
+
+
 def spent_as_billed(stage: Stage, server: MessagesServer) -> bool:
     """Whether the journal's spend is what the server billed, of each kind of tokens."""
     s = stage.reader.spend()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from messages_server import MessagesServer, Reply, say, think, use
-from stage import CountingTool, Stage, calls
+from stage import CountingTool, Stage, calls, eventually
 
 from engine.operators.agent.history import NEVER_RAN, UNKNOWN, History
 from engine.operators.agent.reply import Reply as Whole
@@ -93,8 +93,7 @@ async def test_a_restart_in_the_middle_of_a_tool_goes_on_without_running_it_agai
     with MessagesServer([first, *calls(2)]) as server:
         stage = Stage(tmp_path, server.url)
         task = asyncio.ensure_future(stage.turn())
-        while not stage.tools["hang"].done:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: bool(stage.tools["hang"].done))
         log = (tmp_path / "run/agent/epoch-1.jsonl").read_bytes()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -114,8 +113,7 @@ async def test_an_interrupt_answers_the_open_calls_and_the_run_goes_on(tmp_path:
     with MessagesServer([Reply([use("hang"), use("shell", n=1)]), *calls(1)]) as server:
         stage = Stage(tmp_path, server.url)
         task = asyncio.ensure_future(stage.turn())
-        while not stage.tools["hang"].done:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: bool(stage.tools["hang"].done))
         stage.session.interrupt("by lena")
         with pytest.raises(Interrupted):
             await task
@@ -133,9 +131,7 @@ async def test_an_interrupt_discards_a_reply_in_progress(tmp_path: Path) -> None
         stage = Stage(tmp_path, server.url, idle_s=30)
         await stage.turn()
         task = asyncio.ensure_future(stage.turn())
-        while len(server.seen) < 2 or not server.seen[1].usage:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(server.seen) == 2 and bool(server.seen[1].usage))
         stage.session.interrupt("by lena")
         with pytest.raises(Interrupted):
             await task
@@ -148,7 +144,6 @@ async def test_tools_that_do_not_exist_fail_or_get_wrong_arguments_are_answered(
     script = [Reply([use("teleport", to="mars"), use("boom"), *(use("shell", n=i) for i in range(9))]), *calls(1)]
     with MessagesServer(script) as server:
         stage = Stage(tmp_path, server.url)
-        stage.tools["shell"] = CountingTool("shell")
         await stage.turn(2)
         texts = [r["content"] for r in stage.results()]
         assert "no tool 'teleport'" in texts[0]

@@ -65,6 +65,7 @@ def test_every_kind_of_event_survives_writing_and_reading(journal: Journal) -> N
         ev.KnowledgeRead("online-softmax", "Claim", "softmax"),
         ev.PlanChanged((("1", "tile", "active"), ("2", "pack", "pending"))),
         ev.Noted("remember"),
+        ev.EpochBegan(2, "the one before was full", 4000, True),
         ev.Waited("429", 7.0),
         ev.Warned("odd"),
     ]

@@ -32,7 +32,7 @@ def card(session: Session, *, summary: str = "", reason: str = "") -> str:
         _section("Plan", _plan(reader)),
         _section("Notes", _notes(reader)),
         _section("Directions given to you", _directions(reader)),
-        _section("Handoff: your own words at the end of the conversation before", summary[-_SUMMARY_LIMIT:]),
+        _section("Handoff: your own words at the end of the conversation before", summary[:_SUMMARY_LIMIT]),
         _next(reader),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -1,7 +1,8 @@
 """The conversation's log: one JSON Lines file for each epoch under the run's agent/ folder.
 
-One rule: a record is appended and on disk before what follows from it happens, and nothing is ever
-edited; the messages that the API sees are derived from the records. So a killed engine neither loses
+One rule: a record is appended before what follows from it happens, and all are on the disk before a
+request goes out or a tool runs; nothing is ever edited. The messages that the API sees are derived from
+the records. So a killed engine neither loses
 a reply nor runs a tool call twice, and every request begins with the bytes of the one before.
 
 Records (`k`): epoch, user, request, assistant, started, result, usage. A reply is written whole, after
@@ -87,15 +88,17 @@ class History:
 
     def user(self, text: str, directives: Iterable[str] = ()) -> None:
         """Add words to the next user message; `directives` names the directions they carry."""
-        self._write({"k": "user", "text": clean(text), "directives": list(directives)})
+        self._write({"k": "user", "text": clean(text), "directives": list(directives)}, sync=False)
 
     def request(self, number: int) -> None:
         """A request is about to go out."""
-        self._write({"k": "request", "n": number}, sync=False)
+        self._write({"k": "request", "n": number})
 
     def assistant(self, reply: Reply) -> None:
         """A whole reply."""
-        self._write({"k": "assistant", "stop": reply.stop_reason, "id": reply.id, "content": list(reply.content)})
+        self._write(
+            {"k": "assistant", "stop": reply.stop_reason, "id": reply.id, "content": list(reply.content)}, sync=False
+        )
 
     def usage(self, context_tokens: int) -> None:
         """How much of the window is now filled."""
@@ -107,7 +110,8 @@ class History:
 
     def result(self, call: str, text: str, *, error: bool) -> None:
         """A tool call's answer."""
-        self._write({"k": "result", "id": call, "text": clean(text).strip() or "(no output)", "error": error})
+        shown = clean(text).strip() or "(no output)"
+        self._write({"k": "result", "id": call, "text": shown, "error": error}, sync=False)
 
     # --- what is known ---------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.operators.acknowledge import Acknowledge, with_acknowledge
@@ -36,6 +37,7 @@ REFUSAL_LIMIT = 3
 IDLE_LIMIT = 12
 REMIND_AFTER = 2
 POLL_S = 0.5
+REVIEW_CAP_S = 30.0
 INTERRUPTED = "Interrupted by the person; whether it took effect is unknown. Look before you try again."
 _SETTLING = frozenset({"evaluate", "submit"})
 
@@ -86,7 +88,12 @@ class Agent:
         """The supervisor's second opinion, by the model in a conversation of its own; None when there is none."""
         names = "\n".join(f"- {d.name} ({d.source}): {d.state}" for d in known)
         try:
-            found = await review(self._session, f"{digest}\nDirections so far:\n{names}", client=self.client)
+            found = await review(
+                self._session,
+                f"{digest}\nDirections so far:\n{names}",
+                client=self.client,
+                backoff=replace(self.backoff, cap_s=min(self.backoff.cap_s, REVIEW_CAP_S)),
+            )
         except ReviewUnavailable as reason:
             self._session.record(ev.Warned(f"no review by the model: {reason}"))
             return None
@@ -195,6 +202,7 @@ class Agent:
         window = self._window or Window.of(session.config.model.window_tokens, None)
         opening = card(session, summary=summary, reason=reason)
         if tokens_of(opening) > window.card_limit and summary:
+            summary = ""
             opening = card(session, reason=reason)
         fixed = estimate([*self._system, *self._tools])
         if not window.holds(fixed, tokens_of(opening)):
@@ -205,8 +213,7 @@ class Agent:
         prefix = fingerprint(self._system, self._tools, self._model)
         self.history.begin(opening, model=self._model, fingerprint=prefix, reason=reason)
         self._settled = False
-        if reason:
-            session.record(ev.Noted(f"Conversation {self.history.epoch} begins: {reason}."))
+        session.record(ev.EpochBegan(self.history.epoch, reason, tokens_of(opening), bool(summary)))
 
     # --- the request -----------------------------------------------------------------------
 
@@ -260,8 +267,11 @@ class Agent:
         if reply.content:
             self.history.assistant(reply)
             self.history.usage(reply.usage.context_tokens)
-            session.say(reply.reasoning, reasoning=True)
-            session.say(reply.text)
+            said = [
+                ev.Said(t, session.turn, why) for t, why in ((reply.reasoning, True), (reply.text, False)) if t.strip()
+            ]
+            if said:
+                session.record(*said)
         if reply.stop_reason == "pause_turn":
             return
         self._owed = {i: replies + 1 for i, replies in self._owed.items() if replies < REMIND_AFTER}

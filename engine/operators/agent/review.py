@@ -61,9 +61,8 @@ class Review:
     directions: tuple[ReviewDirection, ...]
 
 
-async def review(session: Session, digest: str, *, client: ModelClient, backoff: Backoff | None = None) -> Review:
+async def review(session: Session, digest: str, *, client: ModelClient, backoff: Backoff) -> Review:
     """Ask for a diagnosis and at least three directions. Raises ReviewUnavailable; lets Interrupted pass."""
-    backoff = backoff or Backoff(cap_s=30.0)
     words, why = f"<digest>\n{digest}\n</digest>", "no reply"
     for attempt in range(ATTEMPTS):
         if limit := ledger.exhausted(session):

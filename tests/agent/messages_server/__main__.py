@@ -6,6 +6,7 @@ avo run mha_cpu --operator agent --base-url http://127.0.0.1:8123 --headless --v
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import threading
 
@@ -24,10 +25,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     with MessagesServer(Improver(), port=port) as server:
         print(f"serving on {server.url}; stop with Ctrl+C", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             stopped.wait()
-        except KeyboardInterrupt:
-            pass
         print(f"{len(server.seen)} requests, {len(server.rejected)} refused, prefix reuse {server.reuse():.4f}")
 
 

@@ -1,0 +1,102 @@
+"""kill -9 at random moments: the conversation stays valid and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messages_server import MessagesServer, Reply, say, think, use
+from stage import CountingTool, Stage
+
+from engine.session import Session, ToolResult
+
+HERE = Path(__file__).parent
+
+
+class Diary(CountingTool):
+    """Writes each call's number into a file, in two halves, so that a kill can fall between them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("shell")
+        self.path = path
+
+    async def run(self, session: Session, arguments: Mapping[str, Any]) -> ToolResult:
+        with self.path.open("a") as file:
+            print(arguments["n"], file=file, flush=True)
+            await asyncio.sleep(0.002)
+        return ToolResult(True, "written\n" * 20)
+
+
+async def _work(path: Path, url: str) -> None:
+    """Work until killed."""
+    stage = Stage(path, url, window_tokens=40_000)
+    stage.session.tools["shell"] = Diary(path / "diary")  # type: ignore[index]
+    stage.session.begin_turn(int(stage.reader.last_seq()))
+    while True:
+        await stage.turn()
+
+
+def _replies() -> Iterator[Reply]:
+    for n in range(0, 1_000_000, 3):
+        yield Reply([think("next"), say("these three"), *(use("shell", n=n + i) for i in range(3))])
+
+
+def _policy() -> Any:
+    good = _replies()
+
+    def answer(body: dict[str, Any]) -> Reply:
+        last = body["messages"][-1]["content"][-1]
+        return Reply([say("the handoff")]) if "<handoff_request>" in last.get("text", "") else next(good)
+
+    return answer
+
+
+def _survive(tmp_path: Path, kills: int) -> None:
+    dice = random.Random(4)
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent.parent}"}
+    diary = tmp_path / "diary"
+    with MessagesServer(_policy(), window_tokens=40_000, keep=2) as server:
+        for _ in range(kills + 1):
+            seen, written = len(server.seen), _lines(diary)
+            worker = subprocess.Popen([sys.executable, __file__, str(tmp_path), server.url], env=environment)
+            try:
+                deadline = time.monotonic() + 60
+                while len(server.seen) < seen + 2 or _lines(diary) == written:
+                    assert worker.poll() is None, "the engine ended by itself"
+                    assert time.monotonic() < deadline, "the run did not go on"
+                    time.sleep(0.01)
+                time.sleep(dice.random() * 0.15)
+            finally:
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.wait()
+        assert not server.rejected, server.rejected[:3]
+    done = [int(line) for line in diary.read_text().split()]
+    assert len(done) == len(set(done)), "a tool call ran twice"
+    assert done == sorted(done)
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def test_after_kill_9_at_random_moments_the_history_is_valid_and_no_call_runs_twice(tmp_path: Path) -> None:
+    _survive(tmp_path, 6)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_after_100_times_kill_9_the_history_is_valid_and_no_call_runs_twice(tmp_path: Path) -> None:
+    _survive(tmp_path, 100)
+
+
+if __name__ == "__main__":
+    asyncio.run(_work(Path(sys.argv[1]), sys.argv[2]))
