@@ -228,6 +228,7 @@ class Search:
             raise Finished(self.stop_reason)
         self._check_limits()
         self.watch.go()
+        self.trials.seconds_left = 60 * budget.minutes_left(self.limits, self.watch.elapsed_s)
 
     async def _hold(self) -> None:
         """Stay paused with the machine free, until a person says otherwise."""

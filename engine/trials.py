@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ from engine.host import Host
 from engine.intake import Candidate
 from engine.lineage import Lineage
 from engine.record import events as ev
+from engine.record.config import GateConfig
 from engine.record.errors import ConfigError, Refused
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
@@ -28,6 +30,7 @@ from engine.settle import settled
 # When the paired rounds measure the quick suite only (RunTrials._plain). A round makes about two calls of each kind.
 PLAIN_RATIO, LOSES_MUCH = 2.5, 0.8
 SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
+GATE_SHARE, GATE_LEAST_S = 0.15, 10.0
 SEED_DIRECTION = "seed"
 
 
@@ -49,6 +52,7 @@ class RunTrials:
         self._busy = asyncio.Lock()
         self._judged: dict[tuple[str, int], Submission] = {}
         self.submitting = False
+        self.seconds_left = math.inf
         self.step = last_step(reader)
 
     def refresh(self) -> None:
@@ -148,7 +152,8 @@ class RunTrials:
         plain = self._plain(score, [v.score for v in versions])
         rounds: list[gate.Round] = []
         names: tuple[str, ...] = ()
-        while isinstance(decision := gate.decide(score, rounds, self._session.config.gate), gate.More):
+        rule = within(self._session.config.gate, self.seconds_left)
+        while isinstance(decision := gate.decide(score, rounds, rule), gate.More):
             self._session.doing(f"gate: a{attempt} against v{rivals.incumbent.version}, round {len(rounds) + 1}")
             more, first = decision.rounds, len(rounds)
             measured = await self._host.rounds(
@@ -345,6 +350,11 @@ def commit(
         verdict.low,
         verdict.high,
     )
+
+
+def within(rule: GateConfig, seconds_left: float) -> GateConfig:
+    """The gate's rule for a run that ends soon: one verdict takes no more than a share of the time that is left."""
+    return replace(rule, max_seconds=min(rule.max_seconds, max(GATE_LEAST_S, GATE_SHARE * seconds_left)))
 
 
 def next_attempt(reader: Reader) -> int:
