@@ -156,14 +156,13 @@ def _rivals(usable: Sequence[Round]) -> range:
     return range(INCUMBENT, len(usable[0].latency_us))
 
 
-def _log_ratios(usable: Sequence[Round], rival: int) -> list[float]:
-    """For each round the mean over configurations of log(rival / candidate): positive is faster."""
-    return [_log_ratio(r.latency_us[CANDIDATE], r.latency_us[rival]) for r in usable]
+def _log_ratios(usable: Sequence[Round], rival: int) -> list[list[float]]:
+    """[round][configuration] of log(rival / candidate): positive is faster."""
+    return [_pairs(r.latency_us[CANDIDATE], r.latency_us[rival]) for r in usable]
 
 
-def _log_ratio(candidate: Sequence[float | None], rival: Sequence[float | None]) -> float:
-    both = [math.log(o / c) for c, o in zip(candidate, rival, strict=True) if c and o]
-    return sum(both) / len(both)
+def _pairs(candidate: Sequence[float | None], rival: Sequence[float | None]) -> list[float]:
+    return [math.log(o / c) for c, o in zip(candidate, rival, strict=True) if c and o]
 
 
 def _may_pass(a: Interval, n: int, plan: _Plan, threshold: float) -> bool:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-# Until there are rounds enough to see the spread, one round's ratio is taken to have this standard deviation.
-ASSUMED_SPREAD = 0.15
-# From this many rounds on the spread is the measured one.
+# From this many rounds on the spread of the rounds themselves is measured. Before, it is taken from the
+# configurations within the rounds, as its upper bound; and with too few of those it is simply assumed.
 MEASURED_FROM = 6
+ASSUMED_SPREAD, ENOUGH_FREEDOM = 0.15, 7
+# What configurations share within a round (a busy machine) does not show between them: never below this.
+LEAST_EARLY_SPREAD = 0.05
 # From this many rounds on, this fraction is cut from each end: one bad round then neither wins nor loses a verdict.
 TRIM_FROM, TRIM = 12, 0.125
 # No measured spread is believed below this; two equal clock readings do not prove a perfect clock.
@@ -32,17 +34,19 @@ class Interval:
     best: float
 
 
-def interval(values: Sequence[float], tail: float) -> Interval:
-    """Bounds on the mean of `values`, each missing it with probability at most `tail`.
+def interval(rounds: Sequence[Sequence[float]], tail: float) -> Interval:
+    """Bounds on the mean of the rounds' means, each missing it with probability at most `tail`.
 
-    With fewer than MEASURED_FROM values the spread is assumed, not estimated, and the bounds start at the
-    least and the greatest value: every single round has to agree. From then on it is a t interval, with
-    the ends trimmed (Tukey and McLaughlin 1963: mean of the kept values, error from the winsorised ones). One
-    degree of freedom is given up for each value cut at an end: without that the far tails are 10 to 30 % too light.
+    `rounds` is [round][configuration]. With fewer than MEASURED_FROM rounds the spread is an upper bound
+    (`_early_spread`), and the bounds start at the least and the greatest round: every single one has to agree.
+    From then on it is a t interval over the rounds, with the ends trimmed (Tukey and McLaughlin 1963: mean of
+    the kept values, error from the winsorised ones). One degree of freedom is given up for each value cut at
+    an end: without that the far tails are 10 to 30 % too light.
     """
+    values = [sum(cells) / len(cells) for cells in rounds]
     n = len(values)
     if n < MEASURED_FROM:
-        error = ASSUMED_SPREAD / math.sqrt(n)
+        error = _early_spread(rounds) / math.sqrt(n)
         width = -NormalDist().inv_cdf(tail) * error
         return Interval(sum(values) / n, min(values) - width, max(values) + width, error, max(values))
     cut = cut_of(n)
@@ -62,6 +66,23 @@ def cut_of(n: int) -> int:
 def freedom_of(n: int) -> int:
     """The degrees of freedom of `n` rounds."""
     return max(n - 3 * cut_of(n) - 1, 1)
+
+
+def _early_spread(rounds: Sequence[Sequence[float]]) -> float:
+    """The standard deviation of one round's mean, taken high: a 99.9 % bound on that of a single configuration.
+
+    Configurations that err independently make the mean better than that, and those that err together no worse.
+    """
+    n, columns = len(rounds), list(zip(*rounds, strict=True))
+    freedom = len(columns) * (n - 1)
+    means = [sum(column) / n for column in columns]
+    squares = sum((v - m) ** 2 for column, m in zip(columns, means, strict=True) for v in column)
+    spread = math.sqrt(squares / freedom) if freedom else 0.0
+    if freedom < ENOUGH_FREEDOM:
+        return max(ASSUMED_SPREAD, 3 * spread)
+    third = 2 / (9 * freedom)  # Wilson and Hilferty: the cube root of a chi-square is nearly normal
+    low = 1 - third + NormalDist().inv_cdf(0.001) * math.sqrt(third)
+    return max(LEAST_EARLY_SPREAD, spread / math.sqrt(low**3))
 
 
 def _error(ordered: Sequence[float], cut: int) -> float:

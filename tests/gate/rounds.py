@@ -19,9 +19,14 @@ RULE = GateConfig()
 
 @dataclass(frozen=True)
 class Machine:
-    """Each source's time has a normal error of `noise`; a share of them is also hit by a slowdown."""
+    """Each source's time has a normal error of `noise` in each round, and a share of them is also hit by a slowdown.
+
+    With several `configurations` each of them errs by `own_noise` too.
+    """
 
     noise: float
+    configurations: int = 1
+    own_noise: float = 0.0
     hit_share: float = 0.0
     hit_size: float = 0.0
     seconds: float = 0.5
@@ -31,8 +36,13 @@ class Machine:
         return [self._round(rng, speeds) for _ in range(count)]
 
     def _round(self, rng: random.Random, speeds: Sequence[float]) -> Round:
-        row = tuple((1000 / speed * math.exp(self._error(rng)),) for speed in speeds)
-        return Round(tuple(range(len(speeds))), row, (None,) * len(speeds), self.seconds)
+        rows = tuple(self._row(rng, speed) for speed in speeds)
+        return Round(tuple(range(len(speeds))), rows, (None,) * len(speeds), self.seconds)
+
+    def _row(self, rng: random.Random, speed: float) -> tuple[float, ...]:
+        shared = self._error(rng)
+        own = (rng.gauss(0, self.own_noise) if self.own_noise else 0.0 for _ in range(self.configurations))
+        return tuple(1000 / speed * math.exp(shared + error) for error in own)
 
     def _error(self, rng: random.Random) -> float:
         hit = abs(rng.gauss(0, self.hit_size)) if rng.random() < self.hit_share else 0.0

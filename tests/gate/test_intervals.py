@@ -35,7 +35,7 @@ def test_an_interval_misses_the_mean_no_more_often_than_it_says(count: int):
     rng, tail, trials = random.Random(count), 0.02, 4000
     missed = 0
     for _ in range(trials):
-        found = intervals.interval([rng.gauss(0.5, 0.02) for _ in range(count)], tail)
+        found = intervals.interval([[rng.gauss(0.5, 0.02)] for _ in range(count)], tail)
         missed += found.low > 0.5
     assert missed / trials < 1.2 * tail
 
@@ -43,11 +43,11 @@ def test_an_interval_misses_the_mean_no_more_often_than_it_says(count: int):
 def test_one_wild_round_moves_a_trimmed_interval_little():
     rng = random.Random(1)
     calm = [rng.gauss(0.05, 0.01) for _ in range(16)]
-    before, after = (intervals.interval(v, 0.005) for v in (calm, [*calm[:-1], -3.0]))
+    before, after = (intervals.interval([[x] for x in v], 0.005) for v in (calm, [*calm[:-1], -3.0]))
     assert after.mean == pytest.approx(before.mean, abs=0.005)
     assert after.low > 0
 
 
 def test_with_few_rounds_every_single_one_has_to_agree():
-    assert intervals.interval([2.3, 2.3], 1e-5).low > 0
-    assert intervals.interval([2.3, 0.0], 1e-5).low < 0
+    assert intervals.interval([[2.3], [2.3]], 1e-5).low > 0
+    assert intervals.interval([[2.3], [0.0]], 1e-5).low < 0
