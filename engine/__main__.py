@@ -7,6 +7,7 @@ wrong), 2 for our own errors, each with one line on standard error, which is the
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from engine.record import config as configs
 from engine.record.errors import AvoError, RunLocked
 from engine.record.run import RunFolder
 from engine.search import Search
+
+PR_SET_DUMPABLE = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: RunFolder) -> int:
+    keep_private()
     config = configs.load(folder.config)
     held = lock.take(folder)
     try:
@@ -54,6 +58,12 @@ def _run(folder: RunFolder) -> int:
     finally:
         os.close(held)
     return 0
+
+
+def keep_private() -> None:
+    """No other process of this user may read this one's memory and environment (prctl(2), PR_SET_DUMPABLE = 0)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 async def _serve(search: Search) -> None:

@@ -70,13 +70,13 @@ def reached(limits: Limits, used: Usage) -> str | None:
     return None
 
 
-def warnings(limits: Limits, used: Usage) -> dict[str, str]:
-    """Limits that are nearly used up: a key for each (name and mark), and the sentence."""
-    found: dict[str, str] = {}
+def warnings(limits: Limits, used: Usage) -> list[str]:
+    """Sentences about limits that are nearly used up; each changes when the next mark is passed."""
+    found: list[str] = []
     for name, limit, amount in _pairs(limits, used):
-        passed = [mark for mark in WARN_AT if limit > 0 and mark <= amount / limit < 1]
+        passed = [mark for mark in WARN_AT if mark <= amount / limit < 1]
         if passed and name != "versions":
-            found[f"{name}@{passed[-1]:g}"] = f"{passed[-1]:.0%} of the limit of {_amount(name, limit)} is used"
+            found.append(f"{passed[-1]:.0%} of the limit of {_amount(name, limit)} is used")
     return found
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -129,6 +130,7 @@ class Host:
                     stderr=log,
                     start_new_session=True,
                     limit=LINE_LIMIT,
+                    env=without_secrets(os.environ),
                 )
             except OSError as error:
                 raise ScorerError(f"the scorer cannot be started ({command[0]}: {error.strerror})") from error
@@ -236,6 +238,11 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     process._transport.close()  # type: ignore[attr-defined]
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for children: nothing that a name marks as a credential."""
+    return {k: v for k, v in environment.items() if not _SECRET.search(k)}
+
+
 def kill_orphan(folder: Path) -> bool:
     """After a crash: end the scorer that the last engine left behind. True when there was one."""
     path = folder / "scorer.pid"
@@ -255,4 +262,5 @@ def _list(configurations: Sequence[str] | None) -> list[str] | None:
     return None if configurations is None else list(configurations)
 
 
+_SECRET = re.compile(r"^(ANTHROPIC|CLAUDE)_|(API_?KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _INTEGRITY = frozenset({"tier", "calls", "noise", "quiet", "unsafe"})

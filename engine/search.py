@@ -33,6 +33,7 @@ from engine.trials import RunTrials
 PULSE_S = 0.25
 BEAT_S = 1.0
 FAULTS = 3
+WARNINGS_READ = 200
 SUBMIT_GRACE_S, SUBMIT_GRACE = 60.0, 0.1
 
 
@@ -63,7 +64,7 @@ class Search:
         self._me = liveness.identity()
         self._faults, self._trouble = 0, ""
         self._operator: operators.Operator | None = None
-        self._warned: set[str] = set()
+        self._warned = {e.title for e in self.reader.tail(WARNINGS_READ, kinds=("warning",))}
         self._over_since: float | None = None
 
     # --- its life ------------------------------------------------------------------------
@@ -244,9 +245,9 @@ class Search:
         used = budget.usage(self.reader, self.watch.elapsed_s)
         if reason := budget.reached(self.limits, used):
             raise Finished(reason)
-        for key, text in budget.warnings(self.limits, used).items():
-            if key not in self._warned:
-                self._warned.add(key)
+        for text in budget.warnings(self.limits, used):
+            if text not in self._warned:
+                self._warned.add(text)
                 self.journal.append(ev.Warned(text))
 
     def _check_faults(self) -> None:

@@ -85,7 +85,7 @@ class RunTrials:
         session, parent = self._session, self._reader.head()
         number = next_attempt(self._reader)
         diff = self._lineage.diff_files(parent, candidate.files)
-        log = self._keep_log(number, score)
+        log = self._keep(Path("attempts") / f"a{number}.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
         session.record(
             ev.AttemptScored(
@@ -225,7 +225,7 @@ class RunTrials:
         candidate = intake.store(files, self._candidates)
         self._session.doing("scoring the seed")
         score = await self._host.score(candidate.folder, suite="full", on_event=self.on_event)
-        log = self._keep_log(0, score)
+        log = self._keep(Path("attempts") / "a0.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
         if not score.correct:
             return score
@@ -255,8 +255,9 @@ class RunTrials:
         async with self._busy:
             candidate = self._take()
             found = await self._host.profile(candidate.folder, configurations=names, on_event=self.on_event)
-        self._session.record(ev.Profiled(candidate.source_hash, found.text, found.facts, found.log))
-        return Profile(candidate.source_hash, found.text, found.facts, found.log)
+        log = self._keep(Path("profiles") / f"{candidate.source_hash[:24]}.log", found.log)
+        self._session.record(ev.Profiled(candidate.source_hash, found.text, found.facts, log))
+        return Profile(candidate.source_hash, found.text, found.facts, log)
 
     def restore(self, version: int) -> None:
         """Put a version's sources into the workspace; what lay there stays under artifacts/candidates."""
@@ -298,19 +299,18 @@ class RunTrials:
     def _folder_of(self, version: int) -> Path:
         return intake.store(self._lineage.files(version), self._candidates).folder
 
-    def _keep_log(self, attempt: int, score: Score) -> str:
-        if not score.log:
+    def _keep(self, place: Path, text: str) -> str:
+        """Write a log under artifacts/; returns its path in the run's folder, or "" when there is nothing to keep."""
+        if not text:
             return ""
-        path = self._artifacts / "attempts" / f"a{attempt}.log"
+        path = self._artifacts / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(score.log, "utf-8")
+        path.write_text(text, "utf-8")
         return str(path.relative_to(self._session.folder.path))
 
     def _keep_rounds(self, attempt: int, configurations: Sequence[str], rounds: Sequence[gate.Round]) -> None:
-        path = self._artifacts / "attempts" / f"a{attempt}.rounds.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         value = {"configurations": list(configurations), "rounds": [asdict(r) for r in rounds]}
-        path.write_text(json.dumps(value), "utf-8")
+        self._keep(Path("attempts") / f"a{attempt}.rounds.json", json.dumps(value))
 
 
 def commit(

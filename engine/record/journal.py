@@ -92,6 +92,16 @@ class Journal:
                 raise JournalError(f"cannot write {self.path}: {error}; is the disk full or read-only?") from error
             raise
 
+    @contextmanager
+    def _passing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction for what need not survive a power cut, so that it waits for no disk."""
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with self._transaction() as db:
+                yield db
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
     def append(self, *facts: ev.Event, at: float | None = None) -> int:
         """Write events and their projections in one transaction; returns the last sequence number."""
         seq = 0
@@ -116,7 +126,7 @@ class Journal:
         elapsed_s: float | None = None,
     ) -> None:
         """The engine's sign of life: one row, replaced each time. `elapsed_s` becomes the meta of that name."""
-        with self._transaction() as db:
+        with self._passing() as db:
             row = (1, pid, started, boot, host, time.time(), state, activity)
             db.execute("INSERT OR REPLACE INTO engine VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             if elapsed_s is not None:
@@ -124,7 +134,7 @@ class Journal:
 
     def live(self, slot: str, text: str) -> None:
         """Replace what is happening now in one slot: `activity`, `stream` or `output`. Not history."""
-        with self._transaction() as db:
+        with self._passing() as db:
             db.execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", (slot, time.time(), text))
 
     def set_meta(self, key: str, value: str) -> None:

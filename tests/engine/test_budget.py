@@ -45,9 +45,9 @@ def test_the_first_limit_that_is_used_up_is_named(limits, used, reason):
 
 def test_a_warning_comes_at_two_thirds_and_at_nine_tenths():
     limits = Limits(usd=10.0)
-    assert budget.warnings(limits, Usage(0, 0, 5.0, 0, 0)) == {}
-    assert budget.warnings(limits, Usage(0, 0, 7.0, 0, 0)) == {"usd@0.67": "67% of the limit of $10 is used"}
-    assert budget.warnings(limits, Usage(0, 0, 9.5, 0, 0)) == {"usd@0.9": "90% of the limit of $10 is used"}
+    assert budget.warnings(limits, Usage(0, 0, 5.0, 0, 0)) == []
+    assert budget.warnings(limits, Usage(0, 0, 7.0, 0, 0)) == ["67% of the limit of $10 is used"]
+    assert budget.warnings(limits, Usage(0, 0, 9.5, 0, 0)) == ["90% of the limit of $10 is used"]
 
 
 def test_a_forecast_needs_a_limit_and_a_rate():

@@ -46,6 +46,10 @@ async def poll(what):
             await asyncio.sleep(0.01)
 
 
+def environment_of(pid):
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def left(tmp_path):
     return Identity(**json.loads((tmp_path / "artifacts" / "scorer.pid").read_text()))
 
@@ -140,3 +144,13 @@ async def test_a_scorer_that_talks_nonsense_is_named(tmp_path):
         await talks.probe()
     await talks.close()
     await host.close()
+
+
+async def test_the_scorer_gets_no_credential(host, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-planted")
+    monkeypatch.setenv("HF_TOKEN", "planted")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    await host.score(source(""))
+    environment = environment_of(left(tmp_path).pid)
+    assert b"planted" not in environment
+    assert b"OMP_NUM_THREADS=2" in environment
