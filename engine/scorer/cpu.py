@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,12 @@ with warnings.catch_warnings():  # torch warns that numpy is absent; nothing her
     from engine.scorer.judge import Judge
 
 if TYPE_CHECKING:
-    from engine.scorer.evaluate import Bench, Emit, Options
+    from engine.scorer.bench import Bench, Emit, Options
+
+# A bound that no clock and no load can move: two fused multiply-adds a cycle (four on AArch64) at 6 GHz, full vectors;
+# matrix units (AMX) serve float32 in three bfloat16 products at sixteen times the rate.
+CYCLES_PER_S = 6e9
+AMX_GAIN = 16.0 / 3.0
 
 
 class CpuDevice:
@@ -32,6 +38,7 @@ class CpuDevice:
         self.toolchain = tools.find()
         self.hands = Hands(tools.hands(self.toolchain))
         self.judge = Judge(problem, self.hands, threads)
+        self.limit_gflops: float | None = _limit(threads)
         self._runner = tools.runner(self.toolchain)
 
     def label(self) -> str:
@@ -54,3 +61,11 @@ class CpuDevice:
         from engine.scorer.profile import profile
 
         return profile(bench, self, source, options, emit)
+
+
+def _limit(threads: int) -> float:
+    """float32 GFLOPS that no kernel on this processor can pass."""
+    lanes = 16 if machine.has("avx512f") else 8 if machine.has("avx2") else 4
+    units = 4 if os.uname().machine == "aarch64" else 2
+    gain = AMX_GAIN if machine.has("amx_bf16") else 1.0
+    return threads * CYCLES_PER_S * lanes * units * 2 * gain / 1e9

@@ -17,7 +17,7 @@ from engine.scorer.toolchain import Toolchain
 from engine.scorer.worker import Runs
 
 if TYPE_CHECKING:
-    from engine.scorer.evaluate import Bench, Emit, Options
+    from engine.scorer.bench import Bench, Emit, Options
     from engine.scorer.judge import Baseline, Call
 
 
@@ -41,11 +41,15 @@ class Judges(Protocol):
 
 
 class Device(Protocol):
-    """One kind of device, opened for one problem. `evaluating` and `pairing` say how many calls are timed."""
+    """One kind of device, opened for one problem.
+
+    `evaluating` and `pairing` say how many calls are timed; nothing on it computes faster than `limit_gflops`.
+    """
 
     toolchain: Toolchain
     evaluating: Plan
     pairing: Plan
+    limit_gflops: float | None
 
     @property
     def judge(self) -> Judges:

@@ -6,63 +6,30 @@ One rule: all or nothing. The first failed check ends the work, and no configura
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.record.scores import Check, ConfigurationScore, Integrity, Score, geomean
-from engine.scorer import intake
+from engine.record.scores import ConfigurationScore, Score, geomean
+from engine.scorer import intake, integrity
+from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
-from engine.scorer.children import Children
-from engine.scorer.device import Device, Judges
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.intake import Candidate
 from engine.scorer.problem import Configuration, Problem, Suite
+from engine.scorer.quiet import Watch
 from engine.scorer.timing import Timing, summarise
 from engine.scorer.worker import Runs
 
-Emit = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Everything an evaluation needs that outlives it."""
-
-    device: Device
-    children: Children
-
-    @property
-    def judge(self) -> Judges:
-        """Who draws the inputs, holds the clock and checks the outputs."""
-        return self.device.judge
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How one request wants its work done."""
-
-    configurations: tuple[Configuration, ...]
-    suite: str
-    build_timeout_s: float = 120.0
-    call_timeout_s: float = 60.0
-    unsafe: bool = False
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was seen while one candidate was judged."""
-
-    calls: int = 0
-    rows: int = 0
-    worst_error: float = 0.0
-    candidate_s: float = 0.0
+_RANDOM = random.SystemRandom()
 
 
 def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_baselines: bool) -> Score:
     """One candidate's score vector; its failures are in it, ours are raised as ScorerError."""
-    begin, tally = time.monotonic(), Tally()
+    begin, tally, watch = time.monotonic(), Tally(), Watch()
     candidate: Candidate | None = None
     built: Built | None = None
     timings: dict[str, tuple[Timing, float]] = {}
@@ -73,6 +40,7 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
         timings = _measure(bench, lambda: bench.device.start(built, bench.children), options, emit, tally)
     except CandidateFailed as failed:
         failure, log = failed.failure, failed.log
+    seconds, share = time.monotonic() - begin, watch.others_share()
     measured = baseline_scores(bench, options, emit) if with_baselines and failure is None else {}
     return Score(
         problem=bench.judge.problem.name,
@@ -80,12 +48,19 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
         stage=failure.stage if failure else "ok",
         reason=_reason(failure),
         device=bench.device.label(),
-        seconds=time.monotonic() - begin,
+        seconds=seconds,
         configurations=_entries(options.configurations, timings, failure),
         geomean_tflops=None if failure else geomean([t.tflops for t, _ in timings.values()]),
         source_hash=candidate.hash if candidate else "",
         suite=options.suite,
-        integrity=integrity(bench, tally, timings, failure, unsafe=options.unsafe),
+        integrity=integrity.report(
+            bench,
+            tally,
+            candidate=candidate,
+            timings=[t for t, _ in timings.values()],
+            failure=failure,
+            others_share=share,
+        ),
         build_seconds=built.seconds if built else 0.0,
         candidate_seconds=tally.candidate_s,
         log=log or (built.log if built else ""),
@@ -105,7 +80,7 @@ def baseline_scores(bench: Bench, options: Options, emit: Emit) -> dict[str, tup
 
 def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Score:
     """One baseline as a Score of its own."""
-    begin, tally = time.monotonic(), Tally()
+    begin, tally, watch = time.monotonic(), Tally(), Watch()
     timings = _measure(bench, lambda: bench.device.baseline(name), options, emit, tally, name)
     return Score(
         problem=bench.judge.problem.name,
@@ -118,7 +93,9 @@ def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Sco
         geomean_tflops=geomean([t.tflops for t, _ in timings.values()]),
         suite=options.suite,
         candidate_seconds=tally.candidate_s,
-        integrity=integrity(bench, tally, timings, None, unsafe=options.unsafe),
+        integrity=integrity.report(
+            bench, tally, timings=[t for t, _ in timings.values()], others_share=watch.others_share()
+        ),
     )
 
 
@@ -145,43 +122,51 @@ def _measure(
     """Check, then time, each configuration with one worker. Returns timing and worst error by name."""
     worker = starts()
     timings: dict[str, tuple[Timing, float]] = {}
+    # A baseline is trusted, and need not serve shapes that nobody times.
+    extra = {} if who else _scattered(bench.judge.problem.holdouts, options.configurations)
     try:
         for done, shape in enumerate(options.configurations):
             event = {"event": "progress", "configuration": shape.name, "done": done, "of": len(options.configurations)}
             emit({**event, "phase": "check", "text": who})
-            timings[shape.name] = _one(bench, worker, shape, options, tally)
+            timings[shape.name] = _one(bench, worker, shape, options, tally, extra.get(shape.name, []))
             text = f"{who} {timings[shape.name][0].tflops * 1e3:.1f} GFLOPS".strip()
             emit({**event, "phase": "time", "done": done + 1, "text": text})
-        # A baseline is trusted, and need not serve shapes that nobody times.
-        for shape in () if who else bench.judge.problem.holdouts:
-            _called(bench, worker, shape, options, tally, full=True)
     finally:
         worker.close()
     return timings
 
 
-def _one(bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally) -> tuple[Timing, float]:
-    first, error = _called(bench, worker, shape, options, tally, full=True)
-    times = [first]
-    if more := bench.device.evaluating.more_calls(first):
-        times = []
-        for _ in range(more):
-            latency, seen = _called(bench, worker, shape, options, tally)
+def _scattered(holdouts: Sequence[Configuration], shapes: Sequence[Configuration]) -> dict[str, list[Configuration]]:
+    """Each hold-out shape at a configuration drawn by lot, among whose timed calls it will hide."""
+    extra: dict[str, list[Configuration]] = {}
+    for holdout in holdouts:
+        extra.setdefault(_RANDOM.choice(shapes).name, []).append(vary(holdout))
+    return extra
+
+
+def vary(holdout: Configuration) -> Configuration:
+    """A hold-out shape with its length and mask drawn anew, so that its list tells nobody what will be asked."""
+    seqlen = holdout.seqlen - _RANDOM.randrange(holdout.seqlen // 8 + 1)
+    causal = _RANDOM.random() < 0.5
+    name = f"hold-out (batch {holdout.batch}, seqlen {seqlen}, heads {holdout.heads_q}/{holdout.heads_kv}"
+    return replace(holdout, name=f"{name}, {'causal' if causal else 'full'})", seqlen=seqlen, causal=causal)
+
+
+def _one(
+    bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally, extra: list[Configuration]
+) -> tuple[Timing, float]:
+    """One configuration's calls in a row, with the hold-outs given to it in between, at random places."""
+    first, error = bench.call(worker, shape, options, tally, full=True)
+    more = bench.device.evaluating.more_calls(first)
+    times: list[float] = [] if more else [first]
+    calls = [*(shape for _ in range(more)), *extra]
+    _RANDOM.shuffle(calls)
+    for asked in calls:
+        latency, seen = bench.call(worker, asked, options, tally, full=asked.holdout)
+        if not asked.holdout:
             times.append(latency)
             error = max(error, seen)
     return summarise(shape, times), error
-
-
-def _called(
-    bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally, *, full: bool = False
-) -> tuple[float, float]:
-    bench.children.check()
-    call = bench.judge.call(worker, shape, timeout_s=options.call_timeout_s, full=full)
-    tally.calls += 1
-    tally.rows += call.rows
-    tally.worst_error = max(tally.worst_error, call.error)
-    tally.candidate_s += call.latency_us / 1e6
-    return call.latency_us, call.error
 
 
 def _entries(
@@ -210,28 +195,6 @@ def _reason(failure: Failure | None) -> str:
     if failure is None:
         return ""
     return f"{failure.configuration}: {failure.reason}" if failure.configuration else failure.reason
-
-
-def integrity(
-    bench: Bench,
-    tally: Tally,
-    timings: dict[str, tuple[Timing, float]],
-    failure: Failure | None,
-    *,
-    unsafe: bool,
-) -> Integrity:
-    """Which checks stand behind the figures, with their margins."""
-    error = tally.worst_error / bench.judge.problem.tolerance
-    checks = [Check("error", failure is None or failure.stage != "check", error, f"{tally.rows} rows against float64")]
-    spreads = [t.spread for t, _ in timings.values() if t.spread is not None]
-    return Integrity(
-        tier="none",
-        checks=tuple(checks),
-        calls=tally.calls,
-        noise=max(spreads) if spreads else None,
-        quiet=None,
-        unsafe=unsafe,
-    )
 
 
 def options(problem: Problem, suite: Suite, names: Sequence[str] | None, **more: Any) -> Options:

@@ -10,6 +10,16 @@ from dataclasses import dataclass
 
 from engine.record.scores import Stage
 
+CHECKS: dict[Stage, str] = {
+    "ok": "",
+    "build": "build",
+    "check": "error",
+    "integrity": "replies",
+    "time": "time",
+    "crash": "worker",
+    "timeout": "time",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -19,6 +29,8 @@ class Failure:
     reason: str
     configuration: str | None = None
     relative_error: float | None = None
+    check: str = ""
+    """The name of the integrity check that it failed."""
 
 
 class CandidateFailed(Exception):
@@ -35,7 +47,13 @@ class Cancelled(Exception):
 
 
 def fail(
-    stage: Stage, reason: str, configuration: str | None = None, *, error: float | None = None, log: str = ""
+    stage: Stage,
+    reason: str,
+    configuration: str | None = None,
+    *,
+    error: float | None = None,
+    log: str = "",
+    check: str = "",
 ) -> CandidateFailed:
-    """The exception for one failure, ready to raise."""
-    return CandidateFailed(Failure(stage, reason, configuration, error), log)
+    """The exception for one failure, ready to raise. `check` names what caught it, where the stage does not."""
+    return CandidateFailed(Failure(stage, reason, configuration, error, check or CHECKS[stage]), log)

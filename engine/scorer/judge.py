@@ -95,14 +95,14 @@ class Judge:
         name, samples = placement.shape.name, self.arena.sample.count
         if changed := self.arena.changed_since_reply(placement):
             reason = f"it answered before it was done: {changed} of {samples} sampled outputs changed after the reply"
-            raise fail("integrity", reason, name)
+            raise fail("integrity", reason, name, check="early-sample")
         if written := self.arena.disturbed_guards(placement):
-            raise fail("integrity", f"it wrote {written} words outside its output", name)
+            raise fail("integrity", f"it wrote {written} words outside its output", name, check="guards")
         if (index := self.arena.first_not_finite(placement)) is not None:
             where = _place(index, placement.shape)
             bits = placement.o.view(-1)[index].view(torch.int32).item() & 0xFFFFFFFF
             what = "was never written" if bits == placement.poison else "is not a finite number"
-            raise fail("check", f"output element {where} {what}", name)
+            raise fail("check", f"output element {where} {what}", name, check="finite")
 
     def _check_rows(self, placement: Placement, positions: Tensor) -> float:
         shape = placement.shape

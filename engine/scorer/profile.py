@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from engine.record.scores import geomean
 from engine.scorer import intake, machine
 from engine.scorer.assembly import Listing, disassemble
+from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build, remarks
-from engine.scorer.evaluate import Bench, Emit, Options
 from engine.scorer.failure import CandidateFailed
 from engine.scorer.problem import Configuration
 from engine.scorer.timing import ROUND, quantile
@@ -72,10 +72,8 @@ def _speeds(bench: Bench, built: Built, options: Options, emit: Emit) -> dict[st
 
 
 def _latency_us(bench: Bench, worker: Runs, shape: Configuration, options: Options) -> float:
-    bench.children.check()
-    first = bench.judge.call(worker, shape, timeout_s=options.call_timeout_s).latency_us
-    more = ROUND.more_calls(first)
-    calls = [bench.judge.call(worker, shape, timeout_s=options.call_timeout_s).latency_us for _ in range(more)]
+    first, _ = bench.call(worker, shape, options, Tally())
+    calls = [bench.call(worker, shape, options, Tally())[0] for _ in range(ROUND.more_calls(first))]
     return quantile(calls or [first])
 
 

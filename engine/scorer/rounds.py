@@ -7,6 +7,7 @@ Every call is checked, as in an evaluation.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from engine.scorer import baselines, intake
+from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
-from engine.scorer.evaluate import Bench, Emit, Options
+from engine.scorer.evaluate import vary
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.problem import Configuration
 from engine.scorer.timing import quantile
 from engine.scorer.worker import Runs
+
+_RANDOM = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def rounds(
     return {
         "configurations": [c.name for c in options.configurations],
         "rounds": [r.to_json() for r in found],
-        "integrity": {"tier": "none", "unsafe": options.unsafe},
+        "integrity": {"tier": bench.children.sandbox.tier, "unsafe": bench.children.sandbox.unsafe},
     }
 
 
@@ -100,7 +104,11 @@ def _round(
     try:
         for at in order:
             _guarded(failures, at, lambda at=at: workers.update({at: _worker(bench, sources[at], built[at])}))
-        for shape in options.configurations:
+        holdouts = bench.judge.problem.holdouts
+        hidden_at = _RANDOM.randrange(len(options.configurations))
+        for number, shape in enumerate(options.configurations):
+            if holdouts and number == hidden_at:
+                _hidden(bench, sources, workers, vary(_RANDOM.choice(holdouts)), options, failures)
             times = _block(bench, workers, order, shape, options, failures)
             for at in range(len(sources)):
                 latencies[at].append(quantile(times[at]) if times.get(at) and failures[at] is None else None)
@@ -108,6 +116,20 @@ def _round(
         for worker in workers.values():
             worker.close()
     return Round(order, tuple(tuple(row) for row in latencies), tuple(failures), time.monotonic() - begin)
+
+
+def _hidden(
+    bench: Bench,
+    sources: Sequence[str],
+    workers: dict[int, Runs],
+    shape: Configuration,
+    options: Options,
+    failures: list[Failure | None],
+) -> None:
+    """One shape that is checked and not timed, for every candidate; baselines need not serve it."""
+    for at, source in enumerate(sources):
+        if not source.startswith(baselines.PREFIX):
+            _call(bench, workers, at, shape, options, failures)
 
 
 def _order(sources: int, index: int) -> tuple[int, ...]:
@@ -160,8 +182,7 @@ def _call(
     result: list[float] = []
 
     def ask() -> None:
-        bench.children.check()
-        result.append(bench.judge.call(workers[at], shape, timeout_s=options.call_timeout_s).latency_us)
+        result.append(bench.call(workers[at], shape, options, Tally())[0])
 
     if failures[at] is None:
         _guarded(failures, at, ask)

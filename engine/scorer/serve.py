@@ -14,14 +14,15 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from engine.record.errors import AvoError, UsageError
+from engine.record.errors import AvoError, Refused, UsageError
 from engine.scorer import evaluate, machine, problem, sandbox
 from engine.scorer import toolchain as tools
+from engine.scorer.bench import Bench, Emit, Options
 from engine.scorer.children import Children, become_subreaper
-from engine.scorer.evaluate import Bench, Options
 from engine.scorer.failure import Cancelled
 from engine.scorer.problem import Problem, Suite
 
@@ -36,7 +37,7 @@ class Server:
         self.children = Children(sandbox.unchosen())
         self._benches: dict[tuple[str, str, int], Bench] = {}
 
-    def answer(self, request: Mapping[str, Any], emit: evaluate.Emit) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         """The result of one request. Raises AvoError for ours to report, Cancelled after a cancel."""
         operation = request.get("op", "score")
         if operation not in OPERATIONS:
@@ -80,8 +81,19 @@ class Server:
             "threads": count,
             "compiler": toolchain.version,
             "cache": str(toolchain.cache),
-            "sandbox": {"tier": "none", "probes": []},
+            "sandbox": _sandbox(),
         }
+
+
+def _sandbox() -> dict[str, Any]:
+    """The tier that holds here and its probes; without one, every tier's and what broke it."""
+    try:
+        chosen = sandbox.choose()
+        return {"tier": chosen.tier, "probes": [asdict(p) for p in chosen.probes], "reason": ""}
+    except Refused as refused:
+        tried = sandbox.available().items()
+        probes = [{**asdict(p), "name": f"{tier}: {p.name}"} for tier, found in tried for p in found]
+        return {"tier": sandbox.NONE, "probes": probes, "reason": str(refused)}
 
 
 def _open(chosen: Problem, threads: int, children: Children) -> Bench:

@@ -20,7 +20,11 @@ from engine.scorer.timing import Plan
 from engine.scorer.worker import Runs
 
 if TYPE_CHECKING:
-    from engine.scorer.evaluate import Bench, Emit, Options
+    from engine.scorer.bench import Bench, Emit, Options
+
+
+# Dense bfloat16 peaks by compute capability (FlashAttention-4's table: H200 0.989, B200 2.25 PFLOP/s).
+DENSE_BF16_GFLOPS = {(9, 0): 989_500.0, (10, 0): 2_250_000.0}
 
 
 class CudaDevice:
@@ -37,6 +41,7 @@ class CudaDevice:
         self.hands = Hands(host_tools.hands(host_tools.find()))
         self.judge = CudaJudge(problem, self.hands, threads)
         self._runner = tools.runner(self.toolchain)
+        self.limit_gflops: float | None = DENSE_BF16_GFLOPS.get(torch.cuda.get_device_capability())
 
     def label(self) -> str:
         """One line that names the device."""

@@ -22,8 +22,8 @@ from engine.scorer.failure import CandidateFailed
 from engine.scorer.timing import quantile
 
 if TYPE_CHECKING:
+    from engine.scorer.bench import Bench, Emit, Options
     from engine.scorer.cuda.device import CudaDevice
-    from engine.scorer.evaluate import Bench, Emit, Options
 
 Facts = dict[str, float | bool | str]
 

@@ -1,0 +1,81 @@
+"""The bench: one device, its judge and its children, and the one way in which a candidate is ever called.
+
+One rule: evaluations, paired rounds and profiles all ask through `Bench.call`, so that no figure comes from a call
+that was not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engine.scorer.children import Children
+from engine.scorer.device import Device, Judges
+from engine.scorer.failure import fail
+from engine.scorer.problem import Configuration
+from engine.scorer.worker import Runs
+
+Emit = Callable[[dict[str, Any]], None]
+SMALLEST_FLOPS = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one request wants its work done."""
+
+    configurations: tuple[Configuration, ...]
+    suite: str
+    build_timeout_s: float = 120.0
+    call_timeout_s: float = 60.0
+    unsafe: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was seen while one candidate was judged: counts, and the worst of each margin."""
+
+    calls: int = 0
+    rows: int = 0
+    holdouts: int = 0
+    worst_error: float = 0.0
+    candidate_s: float = 0.0
+    physics: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything an evaluation needs that outlives it."""
+
+    device: Device
+    children: Children
+
+    @property
+    def judge(self) -> Judges:
+        """Who draws the inputs, holds the clock and checks the outputs."""
+        return self.device.judge
+
+    def call(
+        self, worker: Runs, shape: Configuration, options: Options, tally: Tally, *, full: bool = False
+    ) -> tuple[float, float]:
+        """One checked call: (microseconds, relative error). Raises CandidateFailed, or Cancelled."""
+        self.children.check()
+        call = self.judge.call(worker, shape, timeout_s=options.call_timeout_s, full=full)
+        tally.calls += 1
+        tally.holdouts += shape.holdout
+        tally.rows += call.rows
+        tally.worst_error = max(tally.worst_error, call.error)
+        tally.candidate_s += call.latency_us / 1e6
+        self._possible(shape, call.latency_us, tally)
+        return call.latency_us, call.error
+
+    def _possible(self, shape: Configuration, latency_us: float, tally: Tally) -> None:
+        """Nothing computes faster than the device's arithmetic: only the pairs that the mask leaves are counted."""
+        limit = self.device.limit_gflops
+        if limit is None or shape.unmasked_flops < SMALLEST_FLOPS:
+            return
+        gflops = shape.unmasked_flops / (latency_us * 1e3)
+        tally.physics = max(tally.physics, gflops / limit)
+        if gflops > limit:
+            reason = f"{gflops:.0f} GFLOPS of needed work is beyond what this device can do ({limit:.0f})"
+            raise fail("integrity", reason, shape.name, check="physics")
