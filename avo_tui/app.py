@@ -346,13 +346,13 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     ascii = seen.ascii if wanted.ascii is None else wanted.ascii
     os.environ["TEXTUAL_COLOR_SYSTEM"] = {"truecolor": "truecolor", "256": "256"}.get(seen.depth, "standard")
     with terminal.guarded_stderr(terminal.state_directory() / "room.log"):
-        app = AvoApp(folder, readonly=readonly, palette=_palette(seen, wanted.theme), ascii=ascii, table=table)
+        app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table)
         app.run(mouse=wanted.mouse)
     code = app.return_code if app.return_value is None else app.return_value
     return int(code or 0)
 
 
-def _palette(seen: terminal.Terminal, wanted: str) -> Palette:
+def palette_for(seen: terminal.Terminal, wanted: str) -> Palette:
     """The palette that was wanted, as far as the terminal can show it."""
     if seen.depth in ("mono", "16") and wanted in ("auto", "dark", "light"):
         return PALETTES["mono" if seen.depth == "mono" else "ansi"]

@@ -108,7 +108,7 @@ def _states(entries: list[Entry]) -> Line:
     moves = [c for c in (e.event() for e in entries if e.kind == "state") if isinstance(c, ev.StateChanged)]
     again = sum(r.resumed for r in starts)
     words = [f"the engine was resumed {show.count(again, 'time')}"] if again else []
-    words += [f"{c.state}{f' ({one_line(c.reason)})' if c.reason else ''}" for c in moves[-3:]]
+    words += dict.fromkeys(f"{c.state}{f' ({one_line(c.reason)})' if c.reason else ''}" for c in moves[-3:])
     return (_label("state"), ("; ".join(words), "warn" if again else "")) if words else ()
 
 

@@ -58,8 +58,8 @@ def _plan(item: tuple[str, str, str], width: int) -> Row:
 
 
 def _ordered(directions: tuple[Direction, ...]) -> list[Direction]:
-    """Pursued and pinned ones first, then the latest."""
-    first = {"pursued": 0, "pinned": 1, "sent": 1, "seen": 1}
+    """Pursued and pinned ones first, then the latest; those only offered last."""
+    first = {"pursued": 0, "pinned": 1, "sent": 1, "seen": 1, "offered": 3}
     return sorted(directions, key=lambda d: (first.get(d.state, 2), -d.at))
 
 

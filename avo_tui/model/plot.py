@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from avo_tui.model.lines import Line, Span
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
+_BLOCKS = "▁▂▃▃▄▅▅▆"  # never full: rows of them stay apart
 _ASCII_BLOCKS = "_.:-=+*#"
 _TEXT = 99  # letters lie above every layer
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # [row][column] of a braille cell

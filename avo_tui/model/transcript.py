@@ -116,7 +116,7 @@ def _said(e: ev.Said) -> Block | None:
 
 
 def _tool(e: ev.ToolStarted) -> Block:
-    head: Line = ((clean(e.tool), "tool"), (" " + _arguments(e.arguments), "dim"))
+    head: Line = ((clean(e.tool), "tool"), (" " + _arguments(e.tool, e.arguments), "dim"))
     return _new(head=head, tail=((" running…", "info"),), body=_dump(e.arguments), call=e.call)
 
 
@@ -241,6 +241,10 @@ def _started(e: ev.RunStarted) -> Block:
     return _new(head=(("● ", "good"), (one_line(e.title()), "")), body=clean(e.note))
 
 
+def _epoch(e: ev.EpochBegan) -> Block:
+    return _new(head=(("◌ ", "info"), (one_line(e.title()), "dim")), body=clean(e.body()))
+
+
 def _note(e: ev.Noted) -> Block:
     return _new(head=(("✎ note ", "info"), (one_line(e.text), "")), body=clean(e.text) if "\n" in e.text else "")
 
@@ -263,11 +267,22 @@ def _new(**fields: Any) -> Block:
     return Block(0, 0.0, "", **fields)
 
 
-def _arguments(arguments: Any) -> str:
+# The argument that says what a call is about; the others wait in the unfolded block.
+_SHOWN = {
+    "read": ("path",), "write": ("path",), "edit": ("path",), "find": ("pattern",), "shell": ("command",),
+    "job": ("action", "id"), "evaluate": ("suite",), "profile": ("configurations",), "submit": ("message",),
+    "lineage": ("action", "rev"), "knowledge_search": ("query",), "knowledge_read": ("page", "section"), "plan": (),
+    "notes": ("text",), "acknowledge": ("words",),
+}  # fmt: skip
+
+
+def _arguments(tool: str, arguments: Any) -> str:
     if not isinstance(arguments, dict):
         return one_line(str(arguments))[:200]
-    return " ".join(one_line(str(v))[:80] if len(arguments) == 1 else f"{k}={one_line(str(v))[:60]}"
-                    for k, v in arguments.items())  # fmt: skip
+    known = [one_line(str(arguments[name])) for name in _SHOWN.get(tool, ()) if arguments.get(name)]
+    if tool in _SHOWN:
+        return " ".join(clip_text(text, 48) for text in known)
+    return " ".join(f"{k}={clip_text(one_line(str(v)), 32)}" for k, v in arguments.items())
 
 
 def _dump(arguments: Any) -> str:
@@ -294,6 +309,7 @@ _MAKERS: dict[type[ev.Event], Callable[[Any], Block | None]] = {
     ev.CommandChanged: _command,
     ev.StateChanged: _state,
     ev.RunStarted: _started,
+    ev.EpochBegan: _epoch,
     ev.Noted: _note,
     ev.Waited: _waited,
     ev.Warned: _warned,

@@ -9,6 +9,7 @@ from textual.screen import Screen
 
 from avo_tui.model import show
 from avo_tui.model.lines import Line, clip_text, one_line
+from avo_tui.widgets.painted import Painted
 from engine.record.reader import Version
 
 if TYPE_CHECKING:
@@ -183,6 +184,16 @@ class Acting(Screen[None]):
                 then()
 
         self.app.push_screen(Dialog(lines, title=title, verb=verb, confirm=confirm), answered)
+
+    def action_redraw(self) -> None:
+        """Draw everything anew."""
+        self.refresh(layout=True)
+        for widget in self.query(Painted):
+            widget.repaint(everything=True)
+
+    def action_detach(self) -> None:
+        """Leave; the run goes on."""
+        self.avo.action_detach()
 
     def action_help(self) -> None:
         """The key table."""

@@ -114,7 +114,7 @@ class Part(Pane):
         at = next((i for i in order if wanted(self.row(i))), None)
         if at is None:
             return False
-        self.cursor = self.row(at).key
+        self.cursor, self.placed_by_hand = self.row(at).key, True
         self.top = max(at - 2, 0) if not self.top <= at < self.top + self.inner_height - 4 else self.top
         self.repaint()
         return True

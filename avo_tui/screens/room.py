@@ -260,12 +260,6 @@ class Room(Acting, Screen[None]):
         self.arrange_panes()
         self.show_moment(self.avo.snapshot)
 
-    def action_redraw(self) -> None:
-        """Draw everything anew."""
-        self.refresh(layout=True)
-        for pane in self.panes.values():
-            pane.repaint(everything=True)
-
     def action_move(self, by: int) -> None:
         """One row."""
         self.pane.move(by)
@@ -386,7 +380,7 @@ class Room(Acting, Screen[None]):
         if message.purpose in ("find", "filter"):
             pane.look(replace(pane.view, filter=message.value or ""))
             if message.purpose == "find" and message.value:
-                self.action_previous_match()
+                self._find(-1, pane)
         elif message.value:
             self.obey(message.purpose, message.value)
         self._show_keys()
@@ -465,14 +459,13 @@ class Room(Acting, Screen[None]):
 
     def action_next_match(self) -> None:
         """The next match below."""
-        self._find(1)
+        self._find(1, self.pane)
 
     def action_previous_match(self) -> None:
         """The next match above."""
-        self._find(-1)
+        self._find(-1, self.pane)
 
-    def _find(self, by: int) -> None:
-        pane = self.pane
+    def _find(self, by: int, pane: Pane) -> None:
         if not pane.view.filter:
             self.avo.say("nothing to find: / asks for it")
         elif isinstance(pane, Stream):

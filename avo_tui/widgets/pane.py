@@ -46,6 +46,7 @@ class Pane(Painted, can_focus=True):
         self.rows: Sequence[Row] = ()
         self.top = 0
         self.cursor: Hashable | None = None
+        self.placed_by_hand = False  # until then the cursor stays on the first row
 
     # What subclasses say.
 
@@ -156,7 +157,7 @@ class Pane(Painted, can_focus=True):
 
     def _label(self, number: int, title: str, *, chosen: bool) -> Line:
         return (
-            (f"{number} ", "dim" if chosen else "faint"),
+            (f"{number} " if number else "", "dim" if chosen else "faint"),
             (title, "accent" if chosen else "head" if not self.tabs else "dim"),
         )
 
@@ -185,7 +186,7 @@ class Pane(Painted, can_focus=True):
 
     def _keep_cursor(self) -> None:
         """After a reload the cursor stays on its key; a lost one goes to the first row."""
-        if self.place() is None:
+        if not self.placed_by_hand or self.place() is None:
             found = self.selectable()
             self.cursor = self.row(found[0]).key if found else None
 
@@ -197,7 +198,7 @@ class Pane(Painted, can_focus=True):
             self.scroll_rows(by)
             return
         at = max(0, min(found.index(here) + by, len(found) - 1))
-        self.cursor = self.row(found[at]).key
+        self.cursor, self.placed_by_hand = self.row(found[at]).key, at > 0
         if at == 0 and by < 0:
             self.top = 0
         self.reveal(found[at])
@@ -240,7 +241,7 @@ class Pane(Painted, can_focus=True):
         at = next((i for i in range(self.count()) if self.row(i).key == key), None)
         if at is None:
             return False
-        self.cursor = key
+        self.cursor, self.placed_by_hand = key, True
         self.reveal(at)
         self.repaint()
         return True
@@ -275,7 +276,7 @@ class Pane(Painted, can_focus=True):
         if key is None:
             return
         again = key == self.cursor and event.chain > 1
-        self.cursor = key
+        self.cursor, self.placed_by_hand = key, True
         self.repaint()
         if again:
             self.post_message(self.Opened(self, key))

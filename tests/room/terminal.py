@@ -1,0 +1,157 @@
+"""A terminal that a test owns: a real pty, a real process, and an emulator that says what a person would see."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import pyte
+
+KEYS = {
+    "enter": "\r", "esc": "\x1b", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D",
+    "pgup": "\x1b[5~", "pgdn": "\x1b[6~", "home": "\x1b[H", "end": "\x1b[F", "space": " ", "backtab": "\x1b[Z",
+}  # fmt: skip
+
+
+class Terminal:
+    """Runs a command in a pty of `width` x `height`; `until` waits, `press` types, `text` is the screen."""
+
+    def __init__(self, command: Sequence[str], *, width: int, height: int, env: Mapping[str, str] = {}) -> None:
+        self.screen = pyte.Screen(width, height)
+        self.stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLORTERM", "TERM", "TMUX", "COLORFGBG")}
+        full = {**base, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **env}
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=full, start_new_session=True, close_fds=True
+        )
+        self._slave = slave
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        os.close(self._master)
+        os.close(self._slave)
+
+    def pump(self, seconds: float) -> bool:
+        """Read what comes within `seconds`; whether anything came."""
+        ready, _, _ = select.select([self._master], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:
+            return False
+        self.raw += data
+        # pyte does not know the kitty keyboard protocol's `CSI > … u` and `CSI < u`, and would print them.
+        self.stream.feed(re.sub(rb"\x1b\[[<>=][0-9;]*u", b"", data))
+        return bool(data)
+
+    def text(self) -> str:
+        """The screen, line by line."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def until(self, pattern: str, seconds: float = 15.0) -> re.Match[str]:
+        """Wait for a pattern on the screen; fails with the screen when it does not come."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = re.search(pattern, self.text())
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{pattern!r} did not appear within {seconds} s:\n{self.text()}")
+            self.pump(0.05)
+
+    def gone(self, pattern: str, seconds: float = 15.0) -> None:
+        """Wait until a pattern is no longer on the screen."""
+        deadline = time.monotonic() + seconds
+        while re.search(pattern, self.text()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{pattern!r} stayed for {seconds} s:\n{self.text()}")
+            self.pump(0.05)
+
+    def settle(self, quiet: float = 0.25, seconds: float = 10.0) -> None:
+        """Wait until nothing came for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.pump(quiet):
+            pass
+
+    def press(self, *keys: str) -> None:
+        """Press keys by name, or type text."""
+        for key in keys:
+            code = KEYS.get(key) or (chr(ord(key[5]) & 31) if re.fullmatch(r"ctrl\+[a-z]", key) else key)
+            os.write(self._master, code.encode())
+            self.pump(0.02)
+
+    def resize(self, width: int, height: int) -> None:
+        """Another size, as when a window is dragged."""
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.screen.resize(height, width)
+        os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def wait(self, seconds: float = 10.0) -> int:
+        """The exit code, once the process ends."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.pump(0.05)
+        while self.pump(0.05):
+            pass
+        return self.process.wait(max(deadline - time.monotonic(), 0.1))
+
+    def restored(self) -> list[str]:
+        """What the program left switched on; empty when the terminal is as it was."""
+        left = [name for on, off, name in _MODES if self.raw.rfind(on) > self.raw.rfind(off)]
+        if termios.tcgetattr(self._slave)[3] != self.before[3]:
+            left.append("raw input")
+        return left
+
+    def styles(self) -> str:
+        """How the screen is coloured: run lengths of letters for each line, and what each letter means."""
+        names: dict[str, str] = {}
+        lines = []
+        for y in range(self.screen.lines):
+            runs: list[tuple[str, int]] = []
+            for x in range(self.screen.columns):
+                letter = names.setdefault(_style(self.screen.buffer[y][x]), _letter(len(names)))
+                if runs and runs[-1][0] == letter:
+                    runs[-1] = (letter, runs[-1][1] + 1)
+                else:
+                    runs.append((letter, 1))
+            lines.append(" ".join(f"{letter}{count}" for letter, count in runs))
+        return "\n".join([*lines, *(f"{letter} = {style}" for style, letter in names.items())])
+
+
+_MODES = (
+    (b"\x1b[?1049h", b"\x1b[?1049l", "alternate screen"),
+    (b"\x1b[?1003h", b"\x1b[?1003l", "mouse"),
+    (b"\x1b[?25l", b"\x1b[?25h", "hidden cursor"),
+    (b"\x1b[?2004h", b"\x1b[?2004l", "bracketed paste"),
+    (b"\x1b[?1004h", b"\x1b[?1004l", "focus reports"),
+)
+
+
+def _style(c: pyte.screens.Char) -> str:
+    flags = [n for n in ("bold", "italics", "underscore", "reverse") if getattr(c, n)]
+    return f"{c.fg} on {c.bg}" + (f" {' '.join(flags)}" if flags else "")
+
+
+def _letter(n: int) -> str:
+    return chr(97 + n) if n < 26 else chr(65 + n - 26) if n < 52 else f"({n})"
