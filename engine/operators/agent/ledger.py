@@ -31,9 +31,9 @@ def exhausted(session: Session) -> str | None:
 
 def notices(session: Session, told: set[str]) -> list[str]:
     """Sentences on limits nearly used up that were not told before; adds them to `told`."""
-    found = {k: v for k, v in budget.warnings(_limits(session), _usage(session)).items() if k not in told}
+    found = [text for text in budget.warnings(_limits(session), _usage(session)) if text not in told]
     told.update(found)
-    return list(found.values())
+    return found
 
 
 def _limits(session: Session) -> Limits:

@@ -1,4 +1,4 @@
-"""A policy that really improves mha_cpu: threads, then a vectorised dot product, then no work on masked keys.
+"""A policy that really improves mha_cpu: threads and vectors, then no work on masked keys, then blocks of rows.
 
 It also does what a model does on the way: plans, looks things up, breaks the build, gets numbers wrong,
 takes notes, acknowledges directions, writes handoffs and reviews. The same requests get the same replies.
@@ -15,12 +15,13 @@ from typing import Any
 from messages_server.reply import Reply, say, think, use
 from messages_server.segments import blocks_of
 
-SOURCE = (Path(__file__).parent / "kernels" / "attention.cpp").read_text("utf-8")
+_KERNELS = Path(__file__).parent / "kernels"
+SOURCE, BLOCKED = ((_KERNELS / name).read_text("utf-8") for name in ("attention.cpp", "blocked.cpp"))
 FILE = "attention.cpp"
-DOT = "    for (int d = 0; d < n; ++d) sum += a[d] * b[d];"
-VECTOR_DOT = "#pragma omp simd reduction(+ : sum)\n" + DOT
-WRONG_DOT = DOT.replace("sum += a[d] * b[d]", "sum += a[d] * b[d] + 0.5f")
+DOT = "for (int d = 0; d < n; ++d) sum"
+LESS = "for (int d = 0; d < n - 8; ++d) sum"
 KEYS, MASKED_KEYS = "const int keys = seqlen;", "const int keys = causal ? i + 1 : seqlen;"
+TEXTS = ("threads and vectors", "no work on masked keys", "four rows share each key", "the size of a chunk")
 _DIRECTION = re.compile(r'<direction id="([^"]+)"')
 REVIEW = {
     "diagnosis": "The last attempts changed only constants; the time goes into reading K once for every query row.",
@@ -78,23 +79,24 @@ def _script(steps: int) -> Iterator[Reply]:
         ]
     )
     yield Reply([say("The plan, most promising first."), _plan(0)])
-    yield from _step(0, "rows in parallel threads", [use("write", path=FILE, content=SOURCE)])
-    yield Reply([think("A dot product that adds too much should fail the check."), _edit(DOT, WRONG_DOT)])
-    yield Reply([use("evaluate", suite="quick", hypothesis="a shortcut in the dot product")])
-    yield Reply([_edit(WRONG_DOT, "this does not compile"), use("evaluate", suite="quick", hypothesis="a typo")])
+    yield from _step(0, [use("write", path=FILE, content=SOURCE)])
+    yield Reply([think("A shorter dot product should fail the check."), _edit(DOT, LESS)])
+    yield Reply([use("evaluate", suite="quick", hypothesis="the last eight elements hardly count")])
+    yield Reply([_edit(LESS, "this does not compile"), use("evaluate", suite="quick", hypothesis="a typo")])
     yield Reply(
         [use("lineage", action="restore", rev="best"), use("notes", action="append", text="Shortcuts fail the check.")]
     )
-    yield from _step(1, "a vectorised dot product", [_edit(DOT, VECTOR_DOT)])
-    yield from _step(2, "no work on masked keys", [_edit(KEYS, MASKED_KEYS)])
+    yield from _step(1, [_edit(KEYS, MASKED_KEYS)])
+    yield from _step(2, [use("write", path=FILE, content=BLOCKED)])
     for number in range(3, max(3, steps)):
-        yield from _step(number, f"a chunk of {number + 5} rows", [_edit("dynamic, 16", f"dynamic, {number + 5}")])
+        yield from _step(number, [_edit("dynamic, 4", f"dynamic, {number + 2}")])
         yield Reply([use("lineage", action="restore", rev="best")])
     while True:
         yield Reply([use("lineage", action="log")])
 
 
-def _step(number: int, what: str, edits: list[dict[str, Any]]) -> Iterator[Reply]:
+def _step(number: int, edits: list[dict[str, Any]]) -> Iterator[Reply]:
+    what = TEXTS[min(number, len(TEXTS) - 1)]
     yield Reply([_plan(number), *edits])
     yield Reply([think("Measure before submitting."), use("evaluate", suite="quick", hypothesis=what)])
     yield Reply(
@@ -103,9 +105,8 @@ def _step(number: int, what: str, edits: list[dict[str, Any]]) -> Iterator[Reply
 
 
 def _plan(active: int) -> dict[str, Any]:
-    texts = ("rows in parallel threads", "a vectorised dot product", "no work on masked keys", "the size of a chunk")
-    states = ["done" if i < active else "active" if i == active else "pending" for i in range(len(texts))]
-    items = [{"id": str(i), "text": t, "status": s} for i, (t, s) in enumerate(zip(texts, states, strict=True))]
+    states = ["done" if i < active else "active" if i == active else "pending" for i in range(len(TEXTS))]
+    items = [{"id": str(i), "text": t, "status": s} for i, (t, s) in enumerate(zip(TEXTS, states, strict=True))]
     return use("plan", items=items)
 
 

@@ -1,0 +1,61 @@
+"""A whole run by the agent: the command line, a real engine, scorer, gate and lineage, and a loopback model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messages_server import Fault, MessagesServer
+from messages_server.faults import status
+from messages_server.improver import Improver
+
+
+def avo(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "AVO_RUNS": str(runs), "AVO_PERSON": "lena"}
+    command = [sys.executable, "-m", "avo_tui.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def events(runs: Path, run: str) -> list[dict[str, Any]]:
+    told = avo(runs, "log", run, "--json").stdout
+    try:
+        value = json.loads(told)
+    except ValueError:
+        return [json.loads(line) for line in told.splitlines()]
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.timeout(300)
+def test_a_run_against_a_loopback_model_commits_three_real_versions(tmp_path: Path) -> None:
+    faults = [None, status(529, retry_after="0"), None, Fault("reset", after=3)]
+    with MessagesServer(Improver(), faults=faults) as server:
+        run = avo(
+            tmp_path, "run", "mha_cpu", "--operator", "agent", "--base-url", server.url, "--headless",
+            "--versions", "3", "--minutes", "4", "--name", "first",
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert not server.rejected and server.reuse() >= 0.99
+    versions = json.loads(avo(tmp_path, "versions", "first", "--json").stdout)
+    assert [v["version"] for v in versions] == [0, 1, 2, 3]
+    assert versions[3]["geomean_tflops"] > versions[0]["geomean_tflops"]
+    log = events(tmp_path, "first")
+    kinds = Counter(e["kind"] for e in log)
+    assert kinds["spent"] >= 10 and kinds["waited"] == 2 and kinds["plan"] >= 3 and kinds["note"] == 1
+    assert kinds["tool_started"] == kinds["tool_finished"]
+    attempts = json.loads(avo(tmp_path, "attempts", "first", "--json").stdout)
+    stages = [a["stage"] for a in attempts]
+    assert "check" in stages and "build" in stages
+    spend = json.loads(avo(tmp_path, "status", "first", "--json").stdout)["spend"]
+    assert spend["output_tokens"] == server.billed["output_tokens"]
+
+
+def test_without_a_key_the_agent_says_what_to_do(tmp_path: Path) -> None:
+    run = avo(tmp_path, "run", "mha_cpu", "--operator", "agent", "--headless")
+    assert run.returncode == 2 and "ANTHROPIC_API_KEY" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
