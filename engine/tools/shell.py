@@ -118,12 +118,7 @@ def _log_name(session: Session, job: Job) -> str:
 
 def confined(session: Session, argv: list[str]) -> Launch:
     """The command inside the sandbox that the run's scorer uses too. Raises Refused when there is none."""
-    try:
-        from engine.scorer import sandbox  # type: ignore[attr-defined]
-    except ImportError:
-        return Launch(
-            argv, {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(session.workspace)}, (), session.workspace
-        )
+    from engine.scorer import sandbox
 
     chosen = sandbox.choose(unsafe=session.config.scorer.unsafe_no_sandbox)
     inside = sandbox.confine(chosen, argv, writable=session.workspace, network=session.config.network)

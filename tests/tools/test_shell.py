@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ import pytest
 from engine.session import Interrupted
 from engine.tools import jobs, warden
 from tests.tools.conftest import Bench
+
+THIS_FILE = Path(__file__).resolve()
 
 
 async def until(condition, deadline_s: float = 10.0) -> None:
@@ -168,3 +171,27 @@ async def test_too_many_jobs_are_refused(bench: Bench):
 async def test_a_command_without_a_shell_program_is_an_answer(bench: Bench):
     done = await bench.call("shell", command="no-such-program --at all")
     assert (done.ok, done.data["exit"]) == (False, 127)
+
+
+async def test_a_command_sees_neither_the_run_nor_the_scorer_and_writes_only_its_workspace(
+    bench: Bench, tmp_path: Path
+):
+    (tmp_path / "secret.txt").write_text("secret")
+    done = await bench.call(
+        "shell",
+        command=f"cat {bench.folder.journal} {tmp_path}/secret.txt {THIS_FILE}; ls {bench.folder.lineage}; "
+        f"echo x > {tmp_path}/planted; echo x > /usr/planted; ls /usr | tr '\\n' ' '",
+    )
+    assert "secret" not in done.text.replace("secret.txt", "")
+    assert "a command sees neither" not in done.text
+    assert done.text.count("No such file") + done.text.count("Permission denied") + done.text.count("Read-only") >= 5
+    assert not (tmp_path / "planted").exists()
+    assert "planted" not in done.text.splitlines()[-1]
+
+
+async def test_a_command_has_no_network_unless_the_run_allows_it(bench: Bench):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = await bench.call("shell", command=f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected")
+    assert not done.ok
+    assert "connected" not in done.text.splitlines()
