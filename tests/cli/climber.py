@@ -33,7 +33,7 @@ class Climber:
         for directive in session.inbox():
             session.answer(directive.id, obeyed="never" not in directive.text, words="as you wish")
         turn = session.turn
-        if turn > 5:
+        if session.reader.counts()[0] > 4:
             await asyncio.sleep(0.1)
             return
         session.pursue(f"step-{turn}", f"a wider tile {turn}", "playbook", "the profile says so")

@@ -191,7 +191,10 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell with one finished run, `climb`, that tests only look at."""
     shell = Shell(tmp_path_factory.mktemp("past"))
     folder = shell.start("climb", versions=4)
-    until(lambda: shell("status", "climb", "--json").json["state"] == "finished")
+    try:
+        until(lambda: shell("status", "climb", "--json").json["state"] == "finished")
+    except AssertionError:
+        pytest.fail(f"{shell('log', 'climb').out}\n{folder.engine_log.read_text()}")
     assert versions_of(folder) == 5, folder.engine_log.read_text()
     yield shell
     shell.end()
