@@ -50,8 +50,8 @@ def look(trajectory: Trajectory, rule: SupervisorConfig) -> list[Finding]:
 
 
 def stall(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
-    """No new best for too many attempts, or for too long."""
-    count, minutes = len(trajectory.attempts), trajectory.minutes
+    """No new best for too many candidates, or for too long. Quick and full on the same sources are one candidate."""
+    count, minutes = len(visited(trajectory.attempts)), trajectory.minutes
     steps: list[tuple[Level, int]] = [
         ("pause", rule.stall_pause),
         ("restore", rule.stall_restore),
@@ -65,7 +65,7 @@ def stall(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
         level = "nudge"
     if level is None:
         return None
-    name = f"no new best for {count} attempts"
+    name = f"no new best for {count} candidates"
     return Finding(
         "stall", level, name, f"{name} and {minutes:.0f} min since {trajectory.best}: {outcomes(trajectory)}"
     )

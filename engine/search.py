@@ -47,6 +47,7 @@ class Search:
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         self.folder, self.config = folder, config
         self.paused = False
+        self.calling = False
         self.stop_reason = ""
         self.problem = problems.load(config.problem_path)
         self.journal = open_journal(folder)
@@ -214,7 +215,7 @@ class Search:
             await self._between()
             self._check_faults()
             if not self.paused and (step := await self.supervisor.look(self.watch.elapsed_s)):
-                self.paused = step.level == "pause"
+                self.paused = self.calling = step.level == "pause"
                 if step.level == "restore":
                     self.trials.restore(self.incumbent())
             if not self.paused:
@@ -232,13 +233,21 @@ class Search:
         self.trials.seconds_left = 60 * budget.minutes_left(self.limits, self.watch.elapsed_s)
 
     async def _hold(self) -> None:
-        """Stay paused with the machine free, until a person says otherwise."""
-        self.watch.hold()
+        """Stay paused with the machine free, until a person says otherwise.
+
+        A person's pause costs no time. While the engine itself calls the person the clock goes on, so that a
+        run that nobody watches still ends at its limit.
+        """
+        if not self.calling:
+            self.watch.hold()
         self.session.doing("paused")
         await self._free()
         while self.paused and not self.stop_reason:
             await asyncio.sleep(PULSE_S)
             self.steering.boundary()
+            if self.calling:
+                self._check_limits()
+        self.calling = False
         self.session.faults = self._faults = 0
 
     def _check_limits(self) -> None:
@@ -265,7 +274,7 @@ class Search:
             ev.AlertRaised(number, "critical", what, name, last[-1].title if last else ""),
             ev.StateChanged("paused", name),
         )
-        self.paused = True
+        self.paused = self.calling = True
 
     # --- what steering asks --------------------------------------------------------------
 

@@ -195,6 +195,8 @@ def diagnose(finding: Finding, trajectory: Trajectory) -> str:
     if finding.what == "failures":
         return f"{finding.name}: smaller steps from {trajectory.best} would show which part breaks"
     ratios = [a.ratio for a in trajectory.attempts if a.ratio is not None]
+    if ratios and max(ratios) >= 1:
+        return f"{finding.name}: one measured {max(ratios):.3f}x without proof; what is left to gain is near the noise"
     if ratios and max(ratios) >= NEAR_MISS:
         return (
             f"{finding.name}: the last tries come within {1 - max(ratios):.1%} of the best, a plateau of this approach"

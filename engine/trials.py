@@ -28,9 +28,9 @@ from engine.session import Evaluation, Profile, Session, Submission
 from engine.settle import settled
 
 # When the paired rounds measure the quick suite only (RunTrials._plain). A round makes about two calls of each kind.
-PLAIN_RATIO, LOSES_MUCH = 2.5, 0.8
+PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
-GATE_SHARE, GATE_LEAST_S = 0.15, 10.0
+GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
 SEED_DIRECTION = "seed"
 
 

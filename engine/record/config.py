@@ -52,7 +52,7 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorConfig:
-    """The supervisor's thresholds. Counts are attempts unless the name says otherwise."""
+    """The supervisor's thresholds. A stall counts candidates, repeats and failures count attempts."""
 
     stall_nudge: int = 8
     stall_review: int = 16

@@ -49,7 +49,7 @@ def test_the_evidence_names_the_best_the_outcomes_and_the_nearest():
     tries = [attempt(n, ratio=0.9 + n / 100, verdict="regressed") for n in range(8)]
     found = stall(path(*tries, minutes=12), RULE)
     assert found.evidence == (
-        "no new best for 8 attempts and 12 min since v3 tiles: 8 regressed; nearest a7 try 7 at 0.970x"
+        "no new best for 8 candidates and 12 min since v3 tiles: 8 regressed; nearest a7 try 7 at 0.970x"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.lineage import Lineage
 from engine.record import events as ev
+from engine.record.config import Limits
 from engine.record.liveness import engine_alive, run_state
 
 CLIMB = [["climb"]]
@@ -93,8 +94,6 @@ def test_equal_sources_under_another_name_match_and_later_rounds_keep_the_anchor
 
 
 def test_limits_end_the_run_with_its_work_committed(new_run):
-    from engine.record.config import Limits
-
     run = new_run(CLIMB, "again", limits=Limits(versions=2))
     assert run.finish() == 0
     assert run.ask(lambda r: r.counts()[0]) == 3
@@ -102,8 +101,6 @@ def test_limits_end_the_run_with_its_work_committed(new_run):
 
 
 def test_the_time_limit_ends_a_turn_that_hangs(new_run):
-    from engine.record.config import Limits
-
     run = new_run([["sleep", 600]], limits=Limits(minutes=0.02))
     assert run.finish() == 0
     assert facts(run, "tool_finished")[-1].text == "interrupted: the time limit is reached"
@@ -119,6 +116,13 @@ def test_an_operator_with_a_bug_calls_the_person_after_three_times(new_run):
     run.until(lambda r: run.state(r) == "paused")
     process.send_signal(signal.SIGTERM)
     assert run.finish(process) == 0
+
+
+def test_a_run_that_calls_a_person_nobody_hears_still_ends_at_its_limit(new_run):
+    run = new_run([["raise"]], "again", limits=Limits(minutes=0.05))
+    assert run.finish() == 0
+    assert [f.state for f in facts(run, "state")] == ["running", "paused", "finished"]
+    assert facts(run, "state")[-1].reason == "the limit of 0.05 minutes is reached"
 
 
 def test_a_scorer_that_keeps_dying_is_no_attempt_and_calls_the_person(new_run):

@@ -79,7 +79,7 @@ async def test_the_ladder_is_climbed_one_step_at_a_time(case):
     assert all(s.saw.startswith("stall: no new best for") for s in steps)
     assert len(steps[1].directions) >= 3
     state = case.reader.tail(1, kinds=("state",))[0].event()
-    assert state == ev.StateChanged("paused", "the supervisor calls you: no new best for 12 attempts")
+    assert state == ev.StateChanged("paused", "the supervisor calls you: no new best for 12 candidates")
 
 
 async def test_after_a_pause_the_ladder_starts_again(case):
