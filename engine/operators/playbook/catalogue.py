@@ -1,6 +1,7 @@
 """The catalogue: directions as data beside the problem, read strictly.
 
-`playbook/NN-slug.toml` holds one direction; long texts lie in files beside it. `playbook.toml` may include
+`playbook/NN-slug.toml` (or `NN-slug/direction.toml`) holds one direction; long texts lie in files beside it, and what
+earlier trials of it measured may stand in its `measured`, for readers. `playbook.toml` may include
 another problem's catalogue. A key or value that makes no sense is a ConfigError that names file and key.
 """
 
@@ -20,7 +21,7 @@ from engine.record.errors import ConfigError
 KINDS = ("algorithm", "microarchitecture", "parameter", "schedule", "numerics")
 
 _DIRECTION = {"id", "title", "kind", "hypothesis", "expects"}
-_DIRECTION_MAY = {"effort", "knowledge", "keywords", "requires", "boost", "edits", "search"}
+_DIRECTION_MAY = {"effort", "measured", "knowledge", "keywords", "requires", "boost", "edits", "search"}
 _EDITS = {
     "file": ({"op", "file"}, {"text", "from"}),
     "block": ({"op", "file", "block"}, {"text", "from"}),
@@ -39,11 +40,15 @@ class Boost:
 
 @dataclass(frozen=True, slots=True)
 class Requires:
-    """What must hold before a direction makes sense: facts, and regular expressions over the sources."""
+    """What must hold before a direction makes sense: facts, regular expressions over the sources, earlier trials.
+
+    `after` names directions that must have been tried before, whatever came of them.
+    """
 
     facts: tuple[Condition, ...] = ()
     contains: tuple[re.Pattern[str], ...] = ()
     lacks: tuple[re.Pattern[str], ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,9 @@ def load(folder: Path) -> Catalogue:
         if direction.id in seen:
             raise ConfigError(f"{direction.origin}: id {direction.id!r} is taken by {seen[direction.id]}")
         seen[direction.id] = direction.origin
+    for direction in directions:
+        if unknown := [name for name in direction.requires.after if name not in seen]:
+            raise ConfigError(f"{direction.origin}: requires: after: no direction {unknown[0]!r}")
     if not directions:
         raise ConfigError(f"{folder}: the playbook holds no direction (NN-slug.toml)")
     return Catalogue(tuple(directions), search)
@@ -104,7 +112,8 @@ def _folder(folder: Path, above: tuple[Path, ...]) -> tuple[list[Direction], dic
         more, ranges = _folder(folder / name, (*above, folder.resolve()))
         directions += [d for d in more if d.id not in book["omit"]]
         search |= ranges
-    own = [direction_of(path) for path in sorted(folder.glob("[0-9]*.toml"))]
+    paths = sorted((*folder.glob("[0-9]*.toml"), *folder.glob("[0-9]*/direction.toml")), key=str)
+    own = [direction_of(path) for path in paths]
     for direction in own:
         search |= direction.search
     return directions + own, search | book["search"]
@@ -153,11 +162,12 @@ def direction_of(path: Path) -> Direction:
 
 
 def _requires(data: Mapping[str, Any], where: str) -> Requires:
-    _keys(data, set(), {"facts", "contains", "lacks"}, where)
+    _keys(data, set(), {"facts", "contains", "lacks", "after"}, where)
     return Requires(
         tuple(_condition(text, f"{where}: facts") for text in _words(data, "facts", where)),
         tuple(_pattern(text, f"{where}: contains") for text in _words(data, "contains", where)),
         tuple(_pattern(text, f"{where}: lacks") for text in _words(data, "lacks", where)),
+        _words(data, "after", where),
     )
 
 
