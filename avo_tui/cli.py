@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; nothing may complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not error.filename or os.environ.get("AVO_DEBUG"):
+            return _unexpected(error)
+        return _fail(f"{error.filename}: {error.strerror}", 2)
     except Exception as error:
         return _unexpected(error)
     return code

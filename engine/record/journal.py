@@ -8,6 +8,7 @@ killed engine leaves no half fact. Only the engine writes here; viewers read thr
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -27,17 +28,39 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open a journal; refuses a missing file, one that is no journal, and one of a newer schema."""
     if not path.is_file():
         raise JournalError(f"{path} does not exist; 'avo runs' lists the runs")
-    mode = "rw" if write else "ro"
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=10.0)
-        connection.execute("PRAGMA busy_timeout = 10000")
-        found = schema.version_of(connection)
+        connection = _open(path, "mode=rw" if write else "mode=ro")
+    except sqlite3.OperationalError as error:
+        if write or not _at_rest(path):
+            raise JournalError(f"{path} cannot be {'written' if write else 'read'}: {error}") from error
+        connection = _open(path, "mode=ro&immutable=1")
     except sqlite3.Error as error:
         raise JournalError(f"{path} cannot be read as a journal: {error}") from error
+    found = schema.version_of(connection)
     if found > schema.VERSION:
         connection.close()
         raise JournalNewer(f"{path} has schema {found}, this AVO reads up to {schema.VERSION}; upgrade avo-tui")
     return connection
+
+
+def _open(path: Path, query: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?{query}", uri=True, isolation_level=None, timeout=10.0)
+    try:
+        connection.execute("PRAGMA busy_timeout = 10000")
+        schema.version_of(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _at_rest(path: Path) -> bool:
+    """Whether the journal was closed properly in a folder that may not be written.
+
+    SQLite cannot make its shared memory there, and needs none: every fact is in the one file, and none will come.
+    """
+    wal = path.with_name(path.name + "-wal")
+    return not os.access(path.parent, os.W_OK) and (not wal.exists() or wal.stat().st_size == 0)
 
 
 class Journal:

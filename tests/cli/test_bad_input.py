@@ -1,11 +1,12 @@
 """Bad input: each gets one clear line and the right exit code, and loses nothing."""
 
+import json
 import os
 import shutil
 import sqlite3
-import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,53 @@ def test_runs_in_a_place_that_cannot_be_written_are_refused(avo, tmp_path):
     said.refused(2, "cannot make a run", "--runs")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
-def test_a_read_only_run_folder_is_still_looked_at_and_commands_are_refused(past):
-    folder = past.runs / "climb"
-    try:
-        folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
-        (folder / "journal.db").chmod(stat.S_IRUSR)
-        assert past("status", "climb", "--json").json["state"] == "finished"
-        past("resume", "climb").refused(2, "climb")
-    finally:
-        folder.chmod(0o700)
-        (folder / "journal.db").chmod(0o600)
+def as_nobody(*words):
+    """Run `avo` in a child without root's rights: its exit code and what it printed. Modules are loaded before."""
+    import avo_tui.commands.look
+    import avo_tui.commands.start
+    import avo_tui.commands.steer
+    from avo_tui.cli import main
+
+    assert avo_tui.commands.look and avo_tui.commands.start and avo_tui.commands.steer
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        os._exit(main(words))
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_read_only_run_folder_is_still_looked_at_and_commands_are_refused(past, closed):
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder = Path(place) / "climb"
+        shutil.copytree(past.runs / "climb", folder)
+        if closed:
+            for name in ("journal.db-wal", "journal.db-shm"):
+                (folder / name).unlink(missing_ok=True)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        code, said = as_nobody("status", "climb", "--runs", place, "--json")
+        assert (code, json.loads(said)["state"]) == (0, "finished"), said
+        code, said = as_nobody("versions", "climb", "--runs", place)
+        assert (code, len(said.splitlines())) == (0, 6), said
+        code, said = as_nobody("resume", "climb", "--runs", place, "--versions", "9")
+        assert code == 2
+        assert len(said.splitlines()) == 1
+        assert "journal.db" in said
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
 
 
 def test_a_journal_of_a_newer_avo_is_not_touched(avo):
