@@ -43,6 +43,11 @@ class Inbox:
         """A known direction's name, or None."""
         return self._known.get(direction)
 
+    @property
+    def open(self) -> frozenset[str]:
+        """Ids of directions that the operator has not taken yet."""
+        return frozenset(self._waiting)
+
     def waiting(self, direction: str) -> bool:
         """Whether the operator has not taken it yet."""
         return direction in self._waiting

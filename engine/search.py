@@ -7,6 +7,7 @@ limited and supervised. Sources: paper, section 3 (the loop); DESIGN, sections 4
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,14 +145,19 @@ class Search:
             operator = self._operator = operators.create(self.config.operator, self.session)
             reviewer = getattr(operator, "review", None)
             self.supervisor = Supervisor(self.journal, self.reader, self.inbox, self.config.supervisor, reviewer)
+            ignored: frozenset[str] = frozenset()
             while True:
                 await self.boundary()
                 self.session.begin_turn(self.session.turn + 1)
-                await self._turn(operator)
+                try:
+                    await self._turn(operator)
+                except Exhausted as end:
+                    self.steering.poll()
+                    if self.inbox.open <= ignored:
+                        return f"nothing left to try: {end}"
+                    ignored = self.inbox.open  # somebody just said what to try; one more turn to take it up
         except Finished as end:
             return str(end)
-        except Exhausted as end:
-            return f"nothing left to try: {end}"
 
     async def _found(self) -> None:
         """Version 0 and the baselines, when the run has none yet."""
@@ -342,10 +348,8 @@ class Search:
         """Say why the engine ends, when that can still be written."""
         await self._leave()
         state: ev.RunState = "finished" if isinstance(error, (Refused, OperatorError)) else "crashed"
-        try:
+        with contextlib.suppress(JournalError):  # a full disk: __main__ says the error that ended us
             self.journal.append(ev.StateChanged(state, _line(error)))
-        except JournalError as full:
-            print(f"avo engine: {full}", flush=True)
 
     async def _leave(self) -> None:
         """Let the operator put its things in order, then free the machine."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TEXT_LIMIT = 16_000
 LIVE_PERIOD_S = 0.2
+# The number of the call that a tool works for; calls that run side by side each see their own.
+_CALL: ContextVar[int] = ContextVar("call", default=0)
 
 
 class Exhausted(Exception):
@@ -198,6 +201,7 @@ class Session:
     async def call(self, tool: str, arguments: Mapping[str, Any], *, call: str = "") -> ToolResult:
         """Use a tool. Wrong names and arguments, and a failing scorer, are answers with `ok=False`."""
         self._calls += 1
+        _CALL.set(self._calls)
         call = call or f"t{self.turn}.{self._calls}"
         self.record(ev.ToolStarted(call, tool, dict(arguments), self.turn))
         start = time.monotonic()
@@ -315,10 +319,17 @@ class Session:
         self._live.put("activity", text)
 
     def artifact(self, name: str) -> Path:
-        """A new file's path under artifacts/; `name` gives its ending, such as "shell.log"."""
+        """A new file's path under artifacts/, its own even among calls that run side by side.
+
+        `name` gives its ending, such as "shell.log".
+        """
         folder = self.folder.artifacts / f"turn-{self.turn:05d}"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{self._calls:03d}-{name}"
+        path, again = folder / f"{_CALL.get():03d}-{name}", 1
+        while path.exists():
+            again += 1
+            path = folder / f"{_CALL.get():03d}-{again}-{name}"
+        return path
 
     async def guard(self, work: Awaitable[T]) -> T:
         """Await something that an interrupt may cut short; raises Interrupted when it does."""

@@ -4,7 +4,7 @@ script.json in the run's folder is a list; each turn takes the next entry (past 
 from the start again when its last entry is "again"). An entry is a list of acts:
 
     ["write", "// speed: 2"]   ["evaluate", "quick"]   ["submit"]   ["restore", 0]   ["sleep", 0.5]
-    ["inbox"]   ["raise"]   ["say", "words"]   ["offer", "a", "b"]   ["pursue", "a"]   ["climb"]
+    ["inbox"]   ["raise"]   ["say", "words"]   ["offer", "a", "b"]   ["pursue", "a"]   ["climb"]   ["miss"]   ["profile"]
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Scripted:
 
     def __init__(self, session: Session) -> None:
         self.script = json.loads((session.folder.path / "script.json").read_text())
-        self.start = session.turn
+        self.gave_up = False
         session.tools = {t.name: t for t in (Evaluate(), Submit(), Sleep())}
 
     async def turn(self, session: Session) -> None:
@@ -54,6 +54,9 @@ class Scripted:
         loop = self.script[-1] == "again"
         acts = self.script[:-1] if loop else self.script
         if index >= len(acts) and not loop:
+            if self.gave_up:
+                await self.do_inbox(session)
+            self.gave_up = True
             raise Exhausted("the script is at its end")
         for act, *rest in acts[index % len(acts)]:
             await getattr(self, f"do_{act}")(session, *rest)
@@ -90,6 +93,15 @@ class Scripted:
 
     async def do_raise(self, session: Session) -> None:
         raise ValueError("a bug in the operator")
+
+    async def do_miss(self, session: Session) -> None:
+        """One honest try that does not pay."""
+        await self.do_write(session, f"// speed: 0.5 turn {session.turn}")
+        await self.do_evaluate(session, "quick")
+
+    async def do_profile(self, session: Session) -> None:
+        await session.profile()
+        session.say(str(sorted(session.facts())))
 
     async def do_climb(self, session: Session) -> None:
         """One honest step up from the incumbent, a wrong one every third turn."""

@@ -1,8 +1,10 @@
 """The loop, end to end: real engine processes on a tiny problem."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +197,32 @@ def test_a_disk_that_is_full_ends_the_engine_with_one_line(new_run, tmp_path):
     run.until(lambda r: any(e.event().resumed for e in r.events(kinds=("run_started",))))
     process.send_signal(signal.SIGTERM)
     assert run.finish(process) == 0, run.log()
+
+
+def test_a_direction_that_comes_as_the_operator_gives_up_gets_its_turn(new_run):
+    run = new_run([["sleep", 30]])
+    process = run.start()
+    run.until(lambda r: run.doing(r).startswith("sleep"))
+    run.answered(run.send("direct", text="look here"))
+    run.send("interrupt")
+    run.send("resume")
+    assert run.finish(process) == 0
+    assert [f.text for f in facts(run, "said")] == ["person: look here"]
+    assert facts(run, "state")[-1].reason.startswith("nothing left to try")
+
+
+def test_a_lock_that_cannot_be_made_a_torn_journal_and_a_newer_one_are_one_line_each(new_run):
+    run = new_run(CLIMB)
+    run.folder.lock.mkdir()
+    assert run.finish() == 2
+    assert run.log().splitlines()[-1].startswith(f"avo engine: cannot write {run.folder.lock}")
+    run.folder.lock.rmdir()
+    run.folder.journal.write_bytes(b"not a database at all" * 100)
+    assert run.finish() == 2
+    assert "cannot be read as a journal" in run.log().splitlines()[-1]
+    run.folder.journal.unlink()
+    assert run.finish() == 0
+    with contextlib.closing(sqlite3.connect(run.folder.journal)) as database, database:
+        database.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    assert run.finish() == 2
+    assert "has schema 99" in run.log().splitlines()[-1]

@@ -103,12 +103,20 @@ async def test_a_cancellation_that_is_no_interrupt_stays_one(session):
         await call
 
 
-async def test_two_artifacts_of_two_calls_have_two_names(session):
-    await session.call("refuse", {})
-    first = session.artifact("shell.log")
-    await session.call("refuse", {})
-    assert first != session.artifact("shell.log")
-    assert first.parent.is_dir()
+async def keep(session, arguments):
+    await asyncio.sleep(0)
+    path = session.artifact("shell.log")
+    path.write_text("x")
+    return ToolResult(True, "", {"path": path})
+
+
+async def test_calls_side_by_side_have_artifacts_of_their_own(session):
+    session.tools["keep"] = Tool("keep", keep)
+    results = await asyncio.gather(*(session.call("keep", {}) for _ in range(3)))
+    assert [r.data["path"].name for r in results] == ["001-shell.log", "002-shell.log", "003-shell.log"]
+    path = session.artifact("shell.log")
+    path.write_text("x")
+    assert session.artifact("shell.log") != path
 
 
 def test_live_text_is_written_at_most_five_times_a_second_and_the_last_is_not_lost(session):

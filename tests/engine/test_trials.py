@@ -1,0 +1,113 @@
+"""Evaluate and submit: which configurations are paired, and what a version's recorded figures rest on."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from engine.facts import of_score
+from engine.gate import Round
+from engine.record.config import GateConfig
+from engine.record.scores import ConfigurationScore, Score
+from engine.scorer.problem import Configuration
+from engine.settle import settled
+from engine.trials import within
+
+
+def score(**latencies):
+    rows = tuple(ConfigurationScore(n, True, 1000 / us, 0.1, us) for n, us in latencies.items())
+    return Score("p", True, "ok", "", "fake", 0.1, rows, 1.0)
+
+
+def rounds(*latencies):
+    return [Round((0, 1), (tuple(own), (1.0,) * len(own)), (None, None), 0.1) for own in latencies]
+
+
+def paired(run, attempt):
+    return json.loads((run.folder.artifacts / "attempts" / f"a{attempt}.rounds.json").read_text())["configurations"]
+
+
+def test_a_settled_score_is_the_median_over_processes():
+    flops = {"a": 1e9, "b": 1e9}
+    found = settled(score(a=1000.0, b=1000.0), ("a", "b"), rounds((1200.0, 900.0), (1300.0, 1000.0)), flops)
+    assert [c.latency_us for c in found.configurations] == [1200.0, 1000.0]
+    assert [c.tflops for c in found.configurations] == [pytest.approx(1e9 / 1.2e9), pytest.approx(1.0)]
+    assert found.geomean_tflops == pytest.approx(math.sqrt(1 / 1.2))
+
+
+def test_configurations_that_no_round_measured_keep_their_figure():
+    found = settled(score(a=1000.0, b=1000.0), ("a",), rounds((1200.0,), (1200.0,)), {"a": 1e9, "b": 1e9})
+    assert [c.latency_us for c in found.configurations] == [1200.0, 1000.0]
+    assert settled(score(a=1000.0), (), [], {}).configurations == score(a=1000.0).configurations
+
+
+def test_a_short_run_gives_the_gate_a_share_of_what_is_left():
+    rule = GateConfig(max_seconds=120.0)
+    assert within(rule, math.inf) == rule
+    assert within(rule, 400.0).max_seconds == 60.0
+    assert within(rule, 1.0).max_seconds == 20.0
+
+
+@pytest.mark.parametrize(
+    ("seed", "better", "configurations"),
+    [
+        (1.0, 1.2, ["small", "causal"]),  # neither plain nor slow: everything
+        (1.0, 2.6, ["small"]),  # plain: the quick suite says enough
+        (0.0005, 0.0006, ["small"]),  # two seconds a call: a round of everything would take too long
+    ],
+)
+def test_the_paired_rounds_measure_everything_unless_that_is_slow_or_the_answer_plain(
+    new_run, tmp_path, seed, better, configurations
+):
+    run = new_run([["write", f"// speed: {better}"], ["submit"]])
+    (tmp_path / "problem" / "seed" / "attention.cpp").write_text(f"// speed: {seed}\n")
+    assert run.finish() == 0, run.log()
+    assert paired(run, 1) == configurations
+    verdict = run.ask(lambda r: r.attempt(1))
+    assert verdict.verdict == "improved"
+    assert ("paired on small" in verdict.reason) == (configurations == ["small"])
+
+
+def test_a_profile_is_journaled_and_its_facts_serve_the_operator(new_run):
+    run = new_run([["profile"]])
+    assert run.finish() == 0, run.log()
+    said = run.ask(lambda r: r.events(kinds=("said",)))[0].event().text
+    assert "machine.cores" in said
+    assert "profile.vector_bits" in said
+    assert "score.causal_over_full" in said
+
+
+def test_facts_of_a_score_need_both_sides():
+    shape = Configuration("a", 1, 16, 1, 1, 16, causal=False, quick=True)
+    shapes = [shape, replace(shape, name="b", causal=True, seqlen=64)]
+
+    class Problem:
+        configurations = tuple(shapes)
+
+    both = of_score(score(a=1000.0, b=2000.0), Problem)
+    assert both["score.causal_over_full"] == pytest.approx(0.5)
+    assert both["score.short_over_long"] == pytest.approx(2.0)
+    assert of_score(score(a=1000.0), Problem) == {"score.geomean_tflops": 1.0}
+
+
+def test_a_stalled_run_is_nudged_reviewed_restored_and_then_waits_for_its_person(new_run):
+    from engine.record.config import SupervisorConfig
+
+    rule = SupervisorConfig(stall_nudge=2, stall_review=4, stall_restore=6, stall_pause=8, cooldown=1)
+    start = [["offer", "a", "b", "c", "d"], ["miss"]]
+    run = new_run(start, [["inbox"], ["miss"]], *([[["inbox"], ["miss"]]] * 18), supervisor=rule)
+    process = run.start()
+    run.until(lambda r: run.doing(r) == "paused")
+    steps = run.ask(lambda r: r.interventions())[::-1]
+    assert [s.level for s in steps] == ["nudge", "review", "restore", "pause"]
+    assert set(steps[1].directions) <= {f"direction {i} (untried)" for i in "abcd"}
+    assert len(steps[1].directions) == 3
+    said = [e.event().text for e in run.ask(lambda r: r.events(kinds=("said",)))]
+    assert sum(t.startswith("supervisor: Supervisor (") for t in said) == 3
+    alert = run.ask(lambda r: r.alerts(open_only=True))[0]
+    assert (alert.what, alert.severity) == ("stall", "critical")
+    run.send("resume")
+    run.until(lambda r: run.state(r) == "running" and len(r.attempts()) > 9)
+    run.send("stop")
+    assert run.finish(process) == 0
