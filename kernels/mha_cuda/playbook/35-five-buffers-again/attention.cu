@@ -257,9 +257,9 @@ __device__ __forceinline__ void exponentiate(uint32_t (&p)[kTileKV / 4], float (
     const int r = i % 2;
     const float low = exp2_fast(fmaf(s[2 * i], scale_log2, -shift[r]));
     const float high = exp2_fast(fmaf(s[2 * i + 1], scale_log2, -shift[r]));
-    p[i] = pack_bf16(low, high);
     sum[r] += low;
     sum[r] += high;
+    p[i] = pack_bf16(low, high);
   }
 }
 
