@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.scorer import stages
+from engine.scorer import toolchain as tools
 from engine.scorer.cgroup import Group
 from engine.scorer.confined import Confined, Job
 
@@ -60,9 +61,13 @@ def _files(job: Job, moved: dict[Path, Path]) -> list[str]:
 
 
 def _libraries() -> list[str]:
-    options = _tree(LIBRARIES)
-    for name in LIBRARIES:
-        options += _optional(f"/usr/{name}")
+    """Only the runtime of the language: no BLAS, no torch, nothing to borrow an answer from."""
+    options = [part for name in LIBRARIES if Path("/", name).is_symlink() for part in _tree((name,))]
+    for path in tools.libraries(tools.find().compiler):
+        options += ["--ro-bind", str(path), str(path)]
+        loader = Path("/lib64").resolve() / path.name  # where every program's header says that the loader is
+        if path.name.startswith("ld-") and loader.exists() and loader != path:
+            options += ["--ro-bind", str(path), str(loader)]
     return [*options, *_optional("/etc/ld.so.cache")]
 
 

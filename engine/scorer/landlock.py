@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.scorer import stages
+from engine.scorer import toolchain as tools
 from engine.scorer.cgroup import Group
 from engine.scorer.confined import Confined, Job
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")
-LIBRARIES = ("/usr/lib", "/lib", "/lib64", "/lib32")
 ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 ETC_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates")
 READ_DEVICES = ("/dev/zero", "/dev/urandom", "/dev/random")
@@ -48,5 +48,5 @@ def wrap(job: Job, launcher: Path, cache: Path, group: Group | None) -> Confined
 
 def _shown(job: Job) -> tuple[str, ...]:
     if not job.system:
-        return LIBRARIES
+        return tuple(str(path) for path in tools.libraries(tools.find().compiler))
     return (*SYSTEM, *ETC, *(ETC_NETWORK if job.network else ()))

@@ -20,6 +20,22 @@ from engine.record.errors import ScorerError
 from engine.scorer.text import one_line
 
 _HERE = Path(__file__).resolve().parent
+RUNTIME = (
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "libc.so.6",
+    "libm.so.6",
+    "libmvec.so.1",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "libgomp.so.1",
+    "libatomic.so.1",
+    "libomp.so",
+    "libomp.so.5",
+)
 COMPILERS = ("g++", "c++", "clang++")
 
 
@@ -61,6 +77,20 @@ def find(cache_directory: Path | None = None) -> Toolchain:
 def environment() -> dict[str, str]:
     """The environment of every compiler: nothing of ours, nothing that steers it (CPATH, LD_PRELOAD, ...)."""
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}  # noqa: S108
+
+
+@cache
+def libraries(compiler: str) -> tuple[Path, ...]:
+    """The shared libraries that a candidate may use: the language's own runtime, and nothing else of the machine."""
+    found = []
+    for name in RUNTIME:
+        done = subprocess.run(
+            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, env=environment(), timeout=30
+        )
+        path = Path(done.stdout.strip())
+        if path.is_absolute() and path.exists():
+            found.append(path.parent.resolve() / path.name)
+    return tuple(dict.fromkeys(found))
 
 
 def own_program(toolchain: Toolchain, name: str, *, flags: tuple[str, ...]) -> Path:

@@ -24,7 +24,7 @@ from engine.scorer.sandbox import worker_job
 from engine.scorer.text import clean, one_line
 
 OUTPUT_LIMIT = 64 << 10
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 10.0
 
 
 class Runs(Protocol):

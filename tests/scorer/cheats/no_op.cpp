@@ -1,0 +1,5 @@
+// Catalogue 26: does nothing.
+// expect: check finite
+#include "base.h"
+
+FORWARD()
