@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.answers import Directive
 from engine.record import events as ev
 from engine.record.journal import Journal
 from engine.record.reader import Reader
-from engine.session import Directive
 
 WAITING = ("sent", "seen")
 NAME_LIMIT = 80

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import intake, trials
+from engine import commits, intake
 from engine.lineage import Committed, Lineage
 from engine.record import events as ev
 from engine.record.errors import LineageError
@@ -93,10 +93,10 @@ def _complete(journal: Journal, reader: Reader, lineage: Lineage, candidates: Pa
     folder = candidates / attempt.source_hash[:24]
     if not folder.is_dir() or intake.hash_of(files := intake.read_sources(folder)) != attempt.source_hash:
         return f"a{attempt.attempt} was accepted but its sources are gone; it was not committed"
-    fact = trials.commit(
+    fact = commits.commit(
         lineage,
         files,
-        version=trials.next_version(reader, lineage),
+        version=commits.next_version(reader, lineage),
         parent=attempt.parent,
         attempt=attempt.attempt,
         score=score,

@@ -8,48 +8,53 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from engine.answers import (
+    Directive,
+    Evaluation,
+    Exhausted,
+    Interrupted,
+    Profile,
+    Pursuit,
+    Submission,
+    ToolResult,
+)
+from engine.live import LiveText, cap
 from engine.record import events as ev
 from engine.record.config import RunConfig
 from engine.record.errors import ConfigError, Refused, RunNotFound, ScorerError, UsageError
 from engine.record.journal import Journal
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
-from engine.record.scores import Score
 
 if TYPE_CHECKING:
     from engine.inbox import Inbox
     from engine.lineage import Lineage
     from engine.scorer.problem import Problem
 
+__all__ = [
+    "Directive",
+    "Evaluation",
+    "Exhausted",
+    "Interrupted",
+    "LiveText",
+    "Profile",
+    "Pursuit",
+    "Session",
+    "Submission",
+    "Tool",
+    "ToolResult",
+    "Trials",
+    "cap",
+]
+
 T = TypeVar("T")
-TEXT_LIMIT = 16_000
-LIVE_PERIOD_S = 0.2
 # The number of the call that a tool works for; calls that run side by side each see their own.
 _CALL: ContextVar[int] = ContextVar("call", default=0)
-
-
-class Exhausted(Exception):
-    """The operator has nothing left to try; the message says why. The run finishes."""
-
-
-class Interrupted(Exception):
-    """A person wants what runs now to stop at once. Tidy up and let it pass; the engine then pauses or stops."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """A tool's answer. `text` is for a reader, `data` for code, `log` a file under artifacts/ or empty."""
-
-    ok: bool
-    text: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-    log: str = ""
 
 
 class Tool(Protocol):
@@ -66,56 +71,6 @@ class Tool(Protocol):
     async def run(self, session: Session, arguments: Mapping[str, Any]) -> ToolResult:
         """Do it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """A direction given to the operator. `command` is the person's command; None when the supervisor speaks.
-
-    `directions` holds the ids of offered directions that the supervisor names, most wanted first.
-    """
-
-    id: str
-    source: Literal["person", "supervisor"]
-    text: str
-    command: int | None = None
-    level: str = ""
-    directions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What `evaluate` found. `earlier` lists attempts that had exactly these sources."""
-
-    attempt: int
-    score: Score
-    diff: str
-    log: str = ""
-    earlier: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """The gate's word on what was submitted. `version` is None unless it was committed."""
-
-    attempt: int
-    verdict: ev.Verdict
-    reason: str
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    rounds: int = 0
-    version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A profile: `text` for reading, `facts` to decide by (flat names to numbers, booleans, words)."""
-
-    source_hash: str
-    text: str
-    facts: Mapping[str, Any]
-    log: str = ""
 
 
 class Trials(Protocol):
@@ -136,16 +91,6 @@ class Trials(Protocol):
     def restore(self, version: int) -> None:
         """Put a version's sources into the workspace; what lay there is kept under artifacts/."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pursuit:
-    """The direction now pursued."""
-
-    id: str
-    name: str
-    source: ev.Source
-    why: str = ""
 
 
 class Session:
@@ -370,50 +315,6 @@ class Session:
     def _engine(self) -> Trials:
         assert self.trials is not None, "the engine lends its trials before the first turn"
         return self.trials
-
-
-class LiveText:
-    """The `live` slots, written at most five times a second each, the last text never lost for long."""
-
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self._journal, self._clock = journal, clock
-        self._text: dict[str, str] = {}
-        self._written: dict[str, tuple[float, str]] = {}
-
-    def put(self, slot: str, text: str) -> None:
-        """Replace a slot's text."""
-        self._text[slot] = text
-        at, _ = self._written.get(slot, (float("-inf"), ""))
-        if not text or self._clock() - at >= LIVE_PERIOD_S:
-            self._write(slot)
-
-    def extend(self, slot: str, text: str) -> None:
-        """Append to a slot's text, keeping its tail."""
-        self.put(slot, (self._text.get(slot, "") + text)[-TEXT_LIMIT:])
-
-    def clear(self, slot: str) -> None:
-        """Empty a slot, when it holds something."""
-        if self._text.get(slot):
-            self.put(slot, "")
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        for slot in self._text:
-            self._write(slot)
-
-    def _write(self, slot: str) -> None:
-        text = self._text[slot]
-        if self._written.get(slot, (0.0, None))[1] != text:
-            self._journal.live(slot, text)
-            self._written[slot] = (self._clock(), text)
-
-
-def cap(text: str, limit: int = TEXT_LIMIT) -> str:
-    """A text within `limit` characters: its head and its tail, and how much is missing between."""
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out; the log has them …\n{text[-half:]}"
 
 
 def _source(operator: str) -> ev.Source:

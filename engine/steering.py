@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from engine import budget
+from engine.answers import Directive
 from engine.inbox import Inbox, person_direction
 from engine.lineage import Lineage
 from engine.record import events as ev
@@ -19,7 +20,6 @@ from engine.record.config import Limits
 from engine.record.errors import AvoError, Refused
 from engine.record.journal import Journal
 from engine.record.reader import Reader
-from engine.session import Directive
 
 AT_ONCE = frozenset({"direct", "acknowledge", "pin", "veto", "limits", "cancel"})
 URGENT = frozenset({"interrupt"})

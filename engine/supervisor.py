@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from engine.answers import Directive
 from engine.detectors import LEVELS, Finding, Trajectory, look
 from engine.inbox import Inbox
 from engine.record import events as ev
 from engine.record.config import SupervisorConfig
 from engine.record.journal import Journal
 from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Version
-from engine.session import Directive
 
 READ = 200
 DIRECTIONS = 3

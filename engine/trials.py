@@ -15,22 +15,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine import gate, intake
+from engine import gate, intake, pairing
+from engine.commits import commit, last_step, next_attempt, next_version
 from engine.host import Host
 from engine.intake import Candidate
 from engine.lineage import Lineage
 from engine.record import events as ev
-from engine.record.config import GateConfig
 from engine.record.errors import ConfigError, Refused
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Session, Submission
 from engine.settle import settled
 
-# When the paired rounds measure the quick suite only (RunTrials._plain). A round makes about two calls of each kind.
-PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
-SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
-GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
 SEED_DIRECTION = "seed"
 
 
@@ -147,12 +143,13 @@ class RunTrials:
         self, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
     ) -> tuple[gate.Verdict, Score]:
         """The gate's verdict, and the score as the rounds settled it."""
+        session = self._session
         versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
         sources = [str(candidate.folder), *(str(self._folder_of(v.version)) for v in versions)]
-        plain = self._plain(score, [v.score for v in versions])
+        plain = pairing.columns(session.problem, score, [v.score for v in versions])
         rounds: list[gate.Round] = []
         names: tuple[str, ...] = ()
-        rule = within(self._session.config.gate, self.seconds_left)
+        rule = pairing.within(session.config.gate, self.seconds_left)
         while isinstance(decision := gate.decide(score, rounds, rule), gate.More):
             self._session.doing(f"gate: a{attempt} against v{rivals.incumbent.version}, round {len(rounds) + 1}")
             more, first = decision.rounds, len(rounds)
@@ -166,22 +163,6 @@ class RunTrials:
         if plain is not None:
             decision = replace(decision, reason=f"{decision.reason}; paired on {', '.join(plain)}")
         return decision, settled(score, names, rounds, flops)
-
-    def _plain(self, candidate: Score, rivals: Sequence[Score]) -> list[str] | None:
-        """Which configurations the paired rounds measure: all, or the quick suite when that says enough.
-
-        It does when the recorded scores differ by PLAIN_RATIO everywhere, or when a round of everything would
-        take longer than SLOW_ROUND_S and the recorded scores show no configuration that loses much.
-        """
-        incumbent = rivals[0]
-        pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
-        ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]
-        least = min(ratios, default=0.0) if len(ratios) == len(pairs) else 0.0
-        calls_us = [c.latency_us or 0.0 for score in (candidate, *rivals) for c in score.configurations]
-        slow = CALLS_IN_ROUND * sum(calls_us) / 1e6 > SLOW_ROUND_S
-        if least >= PLAIN_RATIO or (slow and least >= LOSES_MUCH):
-            return [c.name for c in self._session.problem.suite("quick")]
-        return None
 
     def _decide(self, attempt: int, verdict: gate.Verdict, seconds: float) -> None:
         p = self._session.pursuit
@@ -311,68 +292,6 @@ class RunTrials:
     def _keep_rounds(self, attempt: int, configurations: Sequence[str], rounds: Sequence[gate.Round]) -> None:
         value = {"configurations": list(configurations), "rounds": [asdict(r) for r in rounds]}
         self._keep(Path("attempts") / f"a{attempt}.rounds.json", json.dumps(value))
-
-
-def commit(
-    lineage: Lineage,
-    files: Mapping[str, bytes],
-    *,
-    version: int,
-    parent: int | None,
-    attempt: int,
-    score: Score,
-    verdict: ev.GateDecided,
-    direction: str,
-    name: str,
-    message: str,
-) -> ev.VersionCommitted:
-    """The git commit of a version; the fact that the caller must journal next."""
-    figures = {"Ratio": verdict.ratio, "Low": verdict.low, "High": verdict.high}
-    trailers = {
-        "Attempt": str(attempt),
-        "Verdict": verdict.verdict,
-        "Direction": direction,
-        "Name": name,
-        **{k: repr(v) for k, v in figures.items() if v is not None},
-    }
-    subject = message.strip() or name
-    sha = lineage.commit(files, version=version, parent=parent, score=score, message=subject, trailers=trailers)
-    return ev.VersionCommitted(
-        version,
-        sha,
-        parent,
-        attempt,
-        verdict.verdict,
-        direction,
-        name,
-        score,
-        verdict.ratio,
-        verdict.low,
-        verdict.high,
-    )
-
-
-def within(rule: GateConfig, seconds_left: float) -> GateConfig:
-    """The gate's rule for a run that ends soon: one verdict takes no more than a share of the time that is left."""
-    return replace(rule, max_seconds=min(rule.max_seconds, max(GATE_LEAST_S, GATE_SHARE * seconds_left)))
-
-
-def next_attempt(reader: Reader) -> int:
-    """The next attempt's number; the seed is attempt 0."""
-    newest = reader.attempts(limit=1)
-    return newest[-1].attempt + 1 if newest else 1
-
-
-def next_version(reader: Reader, lineage: Lineage) -> int:
-    """A version number that neither the journal nor git has ever used."""
-    return max([lineage.next_version(), *(v.version + 1 for v in reader.versions())])
-
-
-def last_step(reader: Reader) -> int:
-    """The variation step that the run is in."""
-    entries = reader.tail(1, kinds=("step",))
-    fact = entries[-1].event() if entries else None
-    return fact.step if isinstance(fact, ev.StepStarted) else 0
 
 
 def _incorrect(score: Score) -> gate.Verdict:

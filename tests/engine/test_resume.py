@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engine import intake, resume, trials
+from engine import commits, intake, resume
 from engine.host import kill_orphan
 from engine.lineage import Lineage
 from engine.record import events as ev
@@ -125,7 +125,7 @@ class Wreck:
         return ev.AttemptScored(number, 1, parent, "d", "wider", candidate.source_hash, score_of(tflops))
 
     def commit(self, candidate, version, parent, verdict, tflops):
-        return trials.commit(
+        return commits.commit(
             self.lineage, candidate.files, version=version, parent=parent, attempt=verdict.attempt,
             score=score_of(tflops), verdict=verdict, direction="d", name="wider", message="wider",
         )  # fmt: skip
@@ -166,7 +166,7 @@ def test_a_commit_that_no_verdict_stands_behind_is_left_out_and_its_number_not_u
     assert wreck.reconcile().notes == ("v1 in git has no verdict and was left out",)
     assert wreck.reader.head() == 0
     assert wreck.lineage.head() == 0
-    assert trials.next_version(wreck.reader, wreck.lineage) == 2
+    assert commits.next_version(wreck.reader, wreck.lineage) == 2
 
 
 def test_a_verdict_whose_sources_are_gone_is_named_and_not_committed(wreck):

@@ -8,11 +8,11 @@ import pytest
 
 from engine.facts import of_score
 from engine.gate import Round
+from engine.pairing import within
 from engine.record.config import GateConfig
 from engine.record.scores import ConfigurationScore, Score
 from engine.scorer.problem import Configuration
 from engine.settle import settled
-from engine.trials import within
 
 
 def score(**latencies):

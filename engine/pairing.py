@@ -1,0 +1,40 @@
+"""Pairing: which configurations the paired rounds measure, and for how long.
+
+One rule: every configuration was scored and checked before; the rounds only have to settle which of two is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.record.config import GateConfig
+from engine.record.scores import Score
+from engine.scorer.problem import Problem
+
+PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
+# A round makes about two calls of each source in each configuration.
+SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
+GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
+
+
+def columns(problem: Problem, candidate: Score, rivals: Sequence[Score]) -> list[str] | None:
+    """The configurations to pair on; None is all of them. `rivals` are recorded scores, the incumbent's first.
+
+    The quick suite says enough when the recorded scores differ by PLAIN_RATIO everywhere, or when a round of
+    everything would take longer than SLOW_ROUND_S and no configuration seems to lose much.
+    """
+    incumbent = rivals[0]
+    pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
+    ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]
+    least = min(ratios, default=0.0) if len(ratios) == len(pairs) else 0.0
+    calls_us = [c.latency_us or 0.0 for score in (candidate, *rivals) for c in score.configurations]
+    slow = CALLS_IN_ROUND * sum(calls_us) / 1e6 > SLOW_ROUND_S
+    if least >= PLAIN_RATIO or (slow and least >= LOSES_MUCH):
+        return [c.name for c in problem.suite("quick")]
+    return None
+
+
+def within(rule: GateConfig, seconds_left: float) -> GateConfig:
+    """The gate's rule for a run that ends soon: one verdict takes no more than a share of the time that is left."""
+    return replace(rule, max_seconds=min(rule.max_seconds, max(GATE_LEAST_S, GATE_SHARE * seconds_left)))
