@@ -48,13 +48,17 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `evaluate` found. `earlier` lists attempts that had exactly these sources."""
+    """What `evaluate` found. `earlier` lists attempts that had exactly these sources.
+
+    `paired_ratio` is the candidate beside the incumbent in a round or two of the quick suite: a hint, no verdict.
+    """
 
     attempt: int
     score: Score
     diff: str
     log: str = ""
     earlier: tuple[int, ...] = ()
+    paired_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

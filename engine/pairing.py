@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from engine.gate import Round
 from engine.record.config import GateConfig
-from engine.record.scores import Score
+from engine.record.scores import Score, geomean
 from engine.scorer.problem import Problem
 
 PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 # A round makes about two calls of each source in each configuration.
 SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
+# A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
+GLANCE_ROUNDS, LONG_CALLS_US = 2, 150_000.0
 
 
 def columns(problem: Problem, candidate: Score, rivals: Sequence[Score]) -> list[str] | None:
@@ -38,3 +41,17 @@ def columns(problem: Problem, candidate: Score, rivals: Sequence[Score]) -> list
 def within(rule: GateConfig, seconds_left: float) -> GateConfig:
     """The gate's rule for a run that ends soon: one verdict takes no more than a share of the time that is left."""
     return replace(rule, max_seconds=min(rule.max_seconds, max(GATE_LEAST_S, GATE_SHARE * seconds_left)))
+
+
+def glance(problem: Problem, score: Score) -> tuple[list[str], int]:
+    """What an evaluation pairs with the incumbent: configurations of the quick suite, and how many rounds."""
+    scored = [c.name for c in score.configurations]
+    names = [c.name for c in problem.suite("quick") if c.name in scored] or scored
+    long = sum(c.latency_us or 0.0 for c in score.configurations if c.name in names) > LONG_CALLS_US
+    return names, 1 if long else GLANCE_ROUNDS
+
+
+def ratio(rounds: Sequence[Round]) -> float | None:
+    """How many times faster the first source of the rounds is than the second; None when one was not measured."""
+    pairs = [pair for r in rounds for pair in zip(r.latency_us[0], r.latency_us[1], strict=True)]
+    return geomean([incumbent / own if own and incumbent else None for own, incumbent in pairs])

@@ -21,7 +21,7 @@ from engine.host import Host
 from engine.intake import Candidate
 from engine.lineage import Lineage
 from engine.record import events as ev
-from engine.record.errors import ConfigError, Refused
+from engine.record.errors import ConfigError, Refused, ScorerError
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Session, Submission
@@ -68,7 +68,28 @@ class RunTrials:
             raise Refused(f"no suite {suite!r}; there are: quick, full")
         names = self._names(configurations)
         async with self._busy:
-            return await self._evaluate(self._take(), suite, names, hypothesis)
+            candidate = self._take()
+            found = await self._evaluate(candidate, suite, names, hypothesis)
+            return replace(found, paired_ratio=await self._glance(candidate, found.score))
+
+    async def _glance(self, candidate: Candidate, score: Score) -> float | None:
+        """The candidate beside the incumbent in a round or two of the quick suite: recorded scores age with noise."""
+        incumbent = self._reader.incumbent()
+        if not score.correct or incumbent is None:
+            return None
+        rival = self._folder_of(incumbent.version)
+        if rival == candidate.folder:
+            return None
+        names, count = pairing.glance(self._session.problem, score)
+        sources = [str(candidate.folder), str(rival)]
+        try:
+            measured = await self._host.rounds(
+                sources, rounds=count, first=0, configurations=names, on_event=self.on_event
+            )
+        except ScorerError as error:
+            self._session.record(ev.Warned(f"the glance beside the incumbent failed: {error}"))
+            return None
+        return pairing.ratio(measured.rounds)
 
     async def _evaluate(
         self, candidate: Candidate, suite: str, names: Sequence[str] | None, hypothesis: str

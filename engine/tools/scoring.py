@@ -84,10 +84,13 @@ def _evaluated(session: Session, found: Evaluation) -> ToolResult:
     if found.earlier:
         parts.append(f"the same sources were evaluated before as {', '.join(f'a{n}' for n in found.earlier)}")
     parts.append(score_table(score, session.incumbent, session.reader.baselines()))
+    if found.paired_ratio is not None:
+        parts.append(f"side by side with the incumbent just now (quick suite, a hint): {found.paired_ratio:.3f}x")
     if not score.correct and score.log:
         parts.append(_log_end(session, score.log))
     text = "\n".join(p for p in parts if p)
-    return ToolResult(True, text, {**score.to_json(), "attempt": found.attempt}, found.log)
+    data = {**score.to_json(), "attempt": found.attempt, "paired_ratio": found.paired_ratio}
+    return ToolResult(True, text, data, found.log)
 
 
 def _submitted(session: Session, found: Submission) -> ToolResult:
