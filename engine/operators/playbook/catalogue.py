@@ -21,7 +21,7 @@ from engine.record.errors import ConfigError
 KINDS = ("algorithm", "microarchitecture", "parameter", "schedule", "numerics")
 
 _DIRECTION = {"id", "title", "kind", "hypothesis", "expects"}
-_DIRECTION_MAY = {"effort", "measured", "knowledge", "keywords", "requires", "boost", "edits", "search"}
+_DIRECTION_MAY = {"measured", "effort", "knowledge", "keywords", "requires", "boost", "edits", "search"}
 _EDITS = {
     "file": ({"op", "file"}, {"text", "from"}),
     "block": ({"op", "file", "block"}, {"text", "from"}),
@@ -53,7 +53,10 @@ class Requires:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """One thing to try. `expects` is the ratio to the incumbent it hopes for, `effort` how much it rewrites."""
+    """One thing to try. `expects` is the ratio to the incumbent it hopes for, `effort` how much it rewrites.
+
+    `measured` is what its author found elsewhere, told with the hypothesis.
+    """
 
     id: str
     title: str
@@ -67,6 +70,7 @@ class Direction:
     boosts: tuple[Boost, ...] = ()
     edits: tuple[Edit, ...] = ()
     search: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    measured: str = ""
     origin: str = ""
 
 
@@ -93,10 +97,10 @@ def load(folder: Path) -> Catalogue:
             raise ConfigError(f"{direction.origin}: id {direction.id!r} is taken by {seen[direction.id]}")
         seen[direction.id] = direction.origin
     for direction in directions:
-        if unknown := [name for name in direction.requires.after if name not in seen]:
-            raise ConfigError(f"{direction.origin}: requires: after: no direction {unknown[0]!r}")
+        if missing := [name for name in direction.requires.after if name not in seen]:
+            raise ConfigError(f"{direction.origin}: requires: after: there is no direction {missing[0]!r}")
     if not directions:
-        raise ConfigError(f"{folder}: the playbook holds no direction (NN-slug.toml)")
+        raise ConfigError(f"{folder}: the playbook holds no direction (NN-slug.toml or NN-slug/direction.toml)")
     return Catalogue(tuple(directions), search)
 
 
@@ -152,6 +156,7 @@ def direction_of(path: Path) -> Direction:
         boosts=tuple(_boost(b, f"{where}: boost {i}") for i, b in enumerate(_tables(data, "boost", where), 1)),
         edits=tuple(_edit(e, path, f"{where}: edits {i}") for i, e in enumerate(_tables(data, "edits", where), 1)),
         search=_ranges(_table(data, "search", where), f"{where}: search"),
+        measured=" ".join(_text(data, "measured", where).split()) if "measured" in data else "",
         origin=where,
     )
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", direction.id):

@@ -97,7 +97,7 @@ def _unmet(direction: Direction, scene: Scene) -> str:
         if pattern.search(text):
             return f"the incumbent has it already, or its opposite ({pattern.pattern})"
     for name in direction.requires.after:
-        if not any(t.outcome is not None for t in scene.learned.of(name)):
+        if name not in scene.repeats and not any(t.outcome is not None for t in scene.learned.of(name)):
             return f"{name} comes first and was not tried yet"
     return ""
 

@@ -5,8 +5,8 @@ A trial is one candidate of one direction on one parent. Its quick and its full 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.record.reader import Attempt, Reader, Version
@@ -14,6 +14,7 @@ from engine.record.scores import Score, geomean
 
 Outcome = Literal["improved", "matched", "regressed", "incorrect"]
 REREAD = 16
+_RATIO = re.compile(r"(?P<ratio>\d+\.\d+)x of v(?P<version>\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ class Memory:
             if attempt.parent is not None:
                 self._take(reader, attempt)
         self._seen = count
-        states = {d.direction: d.state for d in reader.directions()}
-        trials = sorted((_open(t, states) for t in self._trials.values()), key=lambda t: t.attempt)
+        told = {d.direction: (d.state, d.why) for d in reader.directions()}
+        trials = sorted((_told(t, *told.get(t.direction, ("", ""))) for t in self._trials.values()), key=_by_attempt)
         active = frozenset(v.version for v in self._versions.values() if v.active)
         return Learned(tuple(trials), reader.head() or 0, active)
 
@@ -118,9 +119,20 @@ def compare(score: Score, against: Score) -> float | None:
     return geomean(ratios)
 
 
-def _open(trial: Trial, states: Mapping[str, str]) -> Trial:
-    """A trial whose direction is still being pursued was never concluded: the engine died in the middle of it."""
-    unfinished = trial.outcome == "regressed" and trial.ratio is None and states.get(trial.direction) == "pursued"
-    if not unfinished:
+def _told(trial: Trial, state: str, why: str) -> Trial:
+    """A trial that the gate never saw, with what was said when it ended: the ratio side by side, or nothing yet.
+
+    A direction that is still being pursued was never concluded: the engine died in the middle of it.
+    """
+    if trial.outcome != "regressed" or trial.ratio is not None:
         return trial
-    return Trial(trial.attempt, trial.direction, trial.parent, trial.source_hash, None, None, trial.seen, None, "")
+    if state == "pursued":
+        return replace(trial, outcome=None)
+    said = _RATIO.search(why)
+    if said is None or int(said["version"]) != trial.parent:
+        return trial
+    return replace(trial, seen=float(said["ratio"]))
+
+
+def _by_attempt(trial: Trial) -> int:
+    return trial.attempt

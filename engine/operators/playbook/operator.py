@@ -234,12 +234,12 @@ class Playbook:
         if not score.correct:
             await self._reject(session, "incorrect", say.incorrect(chosen.title, score))
             return
-        optimism = scene.learned.optimism()
-        ratio = (compare(score, incumbent.score) or 0.0) / optimism
+        paired = result.data.get("paired_ratio")
+        ratio = paired or (compare(score, incumbent.score) or 0.0) / scene.learned.optimism()
         if ratio < chosen.enough:
             await self._reject(session, "regressed", say.regressed(chosen.title, ratio, incumbent.version, score))
             return
-        session.say(say.promising(ratio, incumbent.version, optimism))
+        session.say(say.promising(ratio, incumbent.version, paired=paired is not None))
         await self._submit(session, chosen, incumbent)
 
     async def _submit(self, session: Session, chosen: Try, incumbent: Version) -> None:
@@ -263,7 +263,8 @@ class Playbook:
 
 def _try(direction: Direction, why: str, source: Source) -> Try:
     d = direction
-    return Try(d.id, d.title, why, d.hypothesis, d.edits, d.knowledge, source)
+    hypothesis = f"{d.hypothesis} Measured before: {d.measured}" if d.measured else d.hypothesis
+    return Try(d.id, d.title, why, hypothesis, d.edits, d.knowledge, source)
 
 
 def _tune(sources: edits.Sources, move: sweep.Move, why: str, *, source: Source = "playbook") -> Try:

@@ -49,14 +49,14 @@ def incorrect(title: str, score: Score) -> str:
 
 def regressed(title: str, ratio: float, version: int, score: Score) -> str:
     """A candidate that is right and slower, or not faster enough to be worth the gate."""
-    slowest = ", ".join(f"{c.name} {c.tflops:.3g}" for c in score.configurations if c.tflops)
-    return f"{title} does not pay here: {ratio:.3f}x of v{version} in the quick suite ({slowest} TFLOPS)"
+    figures = ", ".join(f"{c.name} {c.tflops:.3g}" for c in score.configurations if c.tflops)
+    return f"{title} does not pay here: {ratio:.3f}x of v{version} in the quick suite ({figures} TFLOPS)"
 
 
-def promising(ratio: float, version: int, optimism: float) -> str:
+def promising(ratio: float, version: int, *, paired: bool) -> str:
     """Why a candidate goes to the gate."""
-    note = f", after taking off {optimism - 1:.1%} that this incumbent's record is worth" if optimism > 1.005 else ""
-    return f"Correct, and {ratio:.3f}x of v{version} in the quick suite{note}; the gate shall judge it over all."
+    how = "side by side with" if paired else "by the recorded score of"
+    return f"Correct, and {ratio:.3f}x {how} v{version} in the quick suite; the gate shall judge it over all."
 
 
 def refused(title: str, data: Mapping[str, Any], version: int) -> str:
