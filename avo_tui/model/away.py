@@ -24,7 +24,7 @@ def digest(s: Snapshot, reader: Reader, seq: int, at: float) -> list[Line]:
     """A few lines: versions and gain, attempts, alerts, the supervisor, commands, crashes, cost."""
     entries = reader.events(seq, kinds=_KINDS, limit=_LIMIT)
     lines: list[Line] = [
-        ((f"Since {show.age(s.taken_at - at)} ago ", "dim"), (f"({s.last_seq - seq:,} events)", "quiet")),
+        ((f"Since {show.ago(s.taken_at - at)} ", "dim"), (f"({s.last_seq - seq:,} events)", "quiet")),
         EMPTY,
         _versions(s, entries),
         _attempts(entries),

@@ -245,9 +245,7 @@ def _origin(r: Review, s: Snapshot) -> list[Line]:
         parts.append(((f"a{r.attempt.attempt}{rounds}", ""),))
     if r.version:
         parts.append((("commit ", "dim"), (r.version.commit[:10], "")))
-    parts.append(
-        ((f"{show.age(s.taken_at - at)} ago", ""), (time.strftime(", %d %b %H:%M", time.localtime(at)), "dim"))
-    )
+    parts.append(((show.ago(s.taken_at - at), ""), (time.strftime(", %d %b %H:%M", time.localtime(at)), "dim")))
     if r.attempt and r.attempt.reason:
         parts.append(((one_line(r.attempt.reason), "dim"),))
     return parts

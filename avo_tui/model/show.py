@@ -47,10 +47,9 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one or two letters: `4s`, `12m`, `3h`, `2d`."""
-    seconds = max(seconds, 0.0)
+    """How long ago, coarse enough not to flicker: `now`, `12m`, `3h`, `2d`."""
     if seconds < 60:
-        return f"{int(seconds)}s"
+        return "now"
     if seconds < 3600:
         return f"{int(seconds // 60)}m"
     if seconds < 86_400:
@@ -59,15 +58,26 @@ def age(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took: `0.4s`, `12.3s`, `4m 05s`, `3h 12m`, `2d 4h`."""
+    """How long something took: `0.4s`, `12.3s`, `4m 05s`, `3h`, `3h 12m`, `2d 4h`."""
     seconds = max(seconds, 0.0)
     if seconds < 60:
         return f"{seconds:.1f}s"
     if seconds < 3600:
         return f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
     if seconds < 86_400:
-        return f"{int(seconds // 3600)}h {int(seconds % 3600 // 60):02d}m"
+        minutes = int(seconds % 3600 // 60)
+        return f"{int(seconds // 3600)}h {minutes:02d}m" if minutes else f"{int(seconds // 3600)}h"
     return f"{int(seconds // 86_400)}d {int(seconds % 86_400 // 3600)}h"
+
+
+def ago(seconds: float) -> str:
+    """The same in a sentence: `just now`, `12m ago`."""
+    return "just now" if seconds < 60 else f"{age(seconds)} ago"
+
+
+def span(seconds: float) -> str:
+    """A heartbeat's age: seconds matter here."""
+    return f"{int(seconds)}s" if seconds < 60 else age(seconds)
 
 
 def elapsed(seconds: float) -> str:

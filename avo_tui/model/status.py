@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line, Span, clip, join_fitting, one_line, spread, width_of
+from avo_tui.model.lines import Line, Span, clip, fit, join_fitting, one_line, spread
+from avo_tui.model.plan import MID
 from avo_tui.model.snapshot import Snapshot
 
 AMBER_S, RED_S = 10.0, 60.0
@@ -18,13 +19,18 @@ STATES = {
 _DOT: Span = (" · ", "faint")
 
 
-def first_line(s: Snapshot, width: int, *, readonly: bool, replaying: str = "") -> Line:
-    """Who and how well: state, run, incumbent, ratio to the baseline, heartbeat."""
+def right_width(width: int, *, readonly: bool) -> int:
+    """How many cells the right part takes: the heartbeat, and from 100 columns on what is being done."""
+    if width >= MID:
+        return width * 2 // 5
+    return 24 if readonly else 14
+
+
+def first_line(s: Snapshot, width: int) -> Line:
+    """Who and how well: state, run, incumbent, ratio to the baseline."""
     state, role = STATES.get(s.state, (s.state.upper(), "warn"))
-    right = _health(s, readonly=readonly, replaying=replaying)
     parts: list[Line] = [((state, role),), ((s.run, "head"),), *_incumbent(s)]
-    room = width - width_of(right) - 3
-    return spread(((" ", ""), *join_fitting(parts, ("  ", ""), room)), (*right, (" ", "")), width)
+    return fit(((" ", ""), *join_fitting(parts, ("  ", ""), width - 2)), width)
 
 
 def _incumbent(s: Snapshot) -> list[Line]:
@@ -40,32 +46,32 @@ def _incumbent(s: Snapshot) -> list[Line]:
     return parts
 
 
-def _health(s: Snapshot, *, readonly: bool, replaying: str) -> Line:
-    mode: Line = (("READ-ONLY", "warn"),) if readonly else ()
+def health(s: Snapshot, width: int, *, readonly: bool, replaying: str = "") -> Line:
+    """The right end of the first line: the heartbeat, or which moment of the past this is."""
+    mode: Line = (("READ-ONLY", "warn"), ("  ", "")) if readonly else ()
     if replaying or s.at is not None:
-        return ((replaying or f"PAST #{s.last_seq}", "badge"), ("  ", ""), *mode)
-    gap: Line = (("  ", ""),) if mode else ()
-    return (*mode, *gap, *heartbeat(s))
+        return spread((), (*mode, (replaying or f"PAST #{s.last_seq}", "badge"), (" ", "")), width)
+    return spread((), (*mode, *heartbeat(s), (" ", "")), width)
 
 
 def heartbeat(s: Snapshot) -> Line:
     """LIVE with the heartbeat's age: amber after 10 s, red after 60 s."""
     age = s.heartbeat_age_s
     if s.state == "starting" or age is None:
-        return (("waiting for the engine", "info"),)
+        return (("no engine yet", "info"),)
     if s.state == "finished":
         return ((f"ended {show.age(age)} ago", "dim"),)
     if s.state == "crashed":
-        return ((f"✗ DEAD {show.age(age)}", "bad"),)
+        return ((f"✗ DEAD {show.span(age)}", "bad"),)
     if age >= RED_S:
-        return ((f"✗ SILENT {show.age(age)}", "bad"),)
+        return ((f"✗ SILENT {show.span(age)}", "bad"),)
     if age >= AMBER_S:
-        return ((f"▲ LATE {show.age(age)}", "warn"),)
+        return ((f"▲ LATE {show.span(age)}", "warn"),)
     return ((f"LIVE {max(int(age), 1)}s" if age < 3 else f"LIVE {int(age)}s", "good"),)
 
 
 def second_line(s: Snapshot, width: int) -> Line:
-    """How long, how much, how lately, at what cost; then what is happening now."""
+    """How long, how much, how lately, at what cost."""
     of = f" of {show.duration(s.limits.minutes * 60)}" if s.limits.minutes else ""
     known: list[Line] = [
         ((show.elapsed(s.elapsed_s) + of, ""),),
@@ -74,17 +80,19 @@ def second_line(s: Snapshot, width: int) -> Line:
         _last_gain(s),
         _cost(s),
     ]
-    left = join_fitting(known, _DOT, width - 2)
-    right = _doing(s)
-    room = width - width_of(left) - 5
-    return spread(((" ", ""), *left), (*clip(right, room), (" ", "")) if room > 12 else (), width)
+    return fit(((" ", ""), *join_fitting(known, _DOT, width - 2)), width)
+
+
+def doing(s: Snapshot, width: int) -> Line:
+    """The right end of the second line: what is being done, or what is wrong."""
+    return spread((), (*clip(_doing(s), width - 1), (" ", "")), width) if width > 24 or s.trouble else fit((), width)
 
 
 def _last_gain(s: Snapshot) -> Line:
     gains = [v for v in s.active if v.verdict == "improved"]
     if not gains:
         return ()
-    return (("last gain ", "dim"), (f"{show.age((s.ended_at or s.taken_at) - gains[-1].created_at)} ago", ""))
+    return (("gain ", "dim"), (show.ago((s.ended_at or s.taken_at) - gains[-1].created_at), ""))
 
 
 def _cost(s: Snapshot) -> Line:

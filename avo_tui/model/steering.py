@@ -31,7 +31,7 @@ def _alert(s: Snapshot, a: Alert, view: View) -> list[Row]:
     role = {"critical": "bad", "warning": "warn"}.get(a.severity, "info")
     key = ("alert", a.alert)
     if a.closed_at is not None:
-        end = f"closed by {clean(a.closed_by or '')} {show.age(s.taken_at - a.closed_at)} ago "
+        end = f"closed by {clean(a.closed_by or '')} {show.ago(s.taken_at - a.closed_at)} "
         head: Line = ((f" △ {a.severity} ", "dim"), (one_line(a.name), "dim"))
         return [Row(spread(head, ((end, "dim"),), view.width), key)]
     head = ((f" ▲ {a.severity} ", role), (one_line(a.name), "strong"))

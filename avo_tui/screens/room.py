@@ -14,13 +14,13 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from avo_tui.keys import MOVE, TABLE, Key
-from avo_tui.model import plan, steering, travel
+from avo_tui.model import plan, status, steering, travel
 from avo_tui.model.lines import Line
 from avo_tui.model.review import Subject
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.screens.acting import Acting
-from avo_tui.widgets.bars import AlertBar, KeyBar, StatusBar
+from avo_tui.widgets.bars import AlertBar, KeyBar, PulseBar, StatusBar
 from avo_tui.widgets.painted import Painted, Painting
 from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.prompt import Prompt
@@ -78,6 +78,8 @@ class Room(Acting, Screen[None]):
         self.panes: dict[str, Pane] = {name: make(name) for name, make in _PANES.items()}
         self._floor = _Floor()
         self._shape: object = None
+        self._wanted: object = None
+        self._hinted: object = None
 
     @property
     def layout(self) -> Layout:
@@ -87,6 +89,7 @@ class Room(Acting, Screen[None]):
     def compose(self) -> ComposeResult:
         """Bars, panes, and what takes their place when there is no room."""
         yield StatusBar(id="status")
+        yield PulseBar(id="pulse")
         yield AlertBar(id="alerts")
         yield from self.panes.values()
         yield KeyBar(id="keys")
@@ -129,7 +132,9 @@ class Room(Acting, Screen[None]):
         alerts = self.alert_count(size)
         top = 2 + alerts
         found = {p.pane: Region(p.x, p.y + top, p.width, p.height) for p in self.placed(size)}
-        found["status"] = Region(0, 0, size.width, 2)
+        pulse = status.right_width(size.width, readonly=self.avo.readonly)
+        found["status"] = Region(0, 0, size.width - pulse, 2)
+        found["pulse"] = Region(size.width - pulse, 0, pulse, 2)
         found["alerts"] = Region(0, 2, size.width, alerts)
         last = "prompt" if self.prompt.display else "keys"
         found[last] = Region(0, size.height - 1, size.width, 1)
@@ -138,6 +143,10 @@ class Room(Acting, Screen[None]):
     def arrange_panes(self) -> None:
         """Tell every widget whether and how it is shown; lays out again only when that changed."""
         size = self.app.size
+        wanted = (size, self.alert_count(size), self.number, self.zoomed, self._score_rows(), self.prompt.display)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
         shown = self.regions(size)
         placed = {p.pane: p for p in self.placed(size)}
         shape = (tuple(shown.items()), tuple(placed.items()))
@@ -173,7 +182,8 @@ class Room(Acting, Screen[None]):
     def show_moment(self, snapshot: Snapshot) -> None:
         """Show a moment in every visible widget."""
         self.arrange_panes()
-        self.query_one(StatusBar).show(snapshot)
+        for bar in self.query(StatusBar):
+            bar.show(snapshot)
         self.query_one(AlertBar).show(snapshot)
         for pane in self.panes.values():
             if pane.view.marked != self.avo.marked:
@@ -183,12 +193,17 @@ class Room(Acting, Screen[None]):
 
     def tick(self) -> None:
         """The clock moved on."""
-        self.query_one(StatusBar).repaint()
+        for pane in self.panes.values():
+            if isinstance(pane, Stream) and pane.display:
+                pane.settle()
         self._show_keys()
 
     def _show_keys(self) -> None:
         message: Line = self.avo.message or steering.latest(self.avo.snapshot, self.avo.client)
-        self.query_one(KeyBar).show(self._hints(), message)
+        here = (self.focused.id if self.focused else "", message, self.app.size)
+        if here != self._hinted:
+            self._hinted = here
+            self.query_one(KeyBar).show(self._hints(), message)
 
     def _hints(self) -> list[Key]:
         here = self.focused.id if isinstance(self.focused, Pane) else ""

@@ -12,9 +12,8 @@ from avo_tui.widgets.painted import Painted, Painting
 
 
 class StatusBar(Painted):
-    """Two lines: who and how well; how long, how much, at what cost, and what now."""
+    """Two lines to the left: who and how well; how long, how much, at what cost."""
 
-    DEFAULT_CSS = "StatusBar { height: 2; }"
     snapshot: Snapshot | None = None
 
     def show(self, snapshot: Snapshot) -> None:
@@ -26,10 +25,24 @@ class StatusBar(Painted):
         """Both lines."""
         if self.snapshot is None:
             return [(EMPTY, "")] * height
-        avo = self.avo
-        first = status.first_line(self.snapshot, width, readonly=avo.readonly, replaying=avo.replaying())
-        second = status.second_line(self.snapshot, width)
-        return [(first, "bar"), (second, "")][:height]
+        lines = self.parts(self.snapshot, width)
+        return [(lines[0], "bar"), (lines[1], "")][:height]
+
+    def parts(self, snapshot: Snapshot, width: int) -> tuple[Line, Line]:
+        """The first and the second line."""
+        return status.first_line(snapshot, width), status.second_line(snapshot, width)
+
+
+class PulseBar(StatusBar):
+    """The right ends of the same two lines: the heartbeat, and what is being done.
+
+    A widget of its own, because what changes most often is then written alone.
+    """
+
+    def parts(self, snapshot: Snapshot, width: int) -> tuple[Line, Line]:
+        """The first and the second line."""
+        pulse = status.health(snapshot, width, readonly=self.avo.readonly, replaying=self.avo.replaying())
+        return pulse, status.doing(snapshot, width)
 
 
 class AlertBar(Painted):

@@ -55,7 +55,7 @@ class Painted(Widget):
             self.refresh()
             return
         dirty = [r for y in range(len(before)) if (r := _difference(before[y], self._lines[y], y, width))]
-        if len(dirty) > height * 2 // 3 and sum(r.area for r in dirty) > width * height // 2:
+        if sum(r.area for r in dirty) > width * height * 2 // 3:
             self.refresh()
         elif dirty:
             self.refresh(*dirty)
@@ -93,13 +93,14 @@ class Painted(Widget):
 
 
 def _difference(before: Painting, after: Painting, y: int, width: int) -> Region | None:
-    """The smallest region of a line in which two paintings differ; the whole line when cells do not line up."""
+    """The part of a line in which two paintings differ; the whole line when cells do not line up.
+
+    Textual writes a line from the widget's left edge to the region's right one, so that end is what counts.
+    """
     if before == after:
         return None
-    if before[1] != after[1]:
-        return Region(0, y, width, 1)
     old, new = _cells(before[0], width), _cells(after[0], width)
-    if old is None or new is None:
+    if before[1] != after[1] or old is None or new is None:
         return Region(0, y, width, 1)
     first = next((x for x in range(width) if old[x] != new[x]), None)
     if first is None:

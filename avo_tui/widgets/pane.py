@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from textual import events
 from textual.message import Message
@@ -74,11 +75,26 @@ class Pane(Painted, can_focus=True):
         """Lines for rows: without the head."""
         return max(self.size.height - 1, 1)
 
+    uses: tuple[str, ...] | None = None  # the parts of a moment that its rows depend on; None is all of them
+
     def show(self, snapshot: Snapshot) -> None:
-        """Show a moment."""
+        """Show a moment; rows are built again only when what they depend on changed."""
         self.snapshot = snapshot
-        if self.display:
+        if not self.display:
+            return
+        inputs = self._inputs(snapshot)
+        if inputs is None or inputs != self._built_from:
+            self._built_from = inputs
             self.reload()
+
+    _built_from: object = None
+
+    def _inputs(self, snapshot: Snapshot) -> object:
+        """What the rows depend on. Ages are shown in minutes, so the time counts in steps of twenty seconds."""
+        if self.uses is None:
+            return None
+        parts = tuple(getattr(snapshot, name) for name in self.uses)
+        return (snapshot.at, int(snapshot.taken_at // 20), parts, self._sized())
 
     def look(self, view: View) -> None:
         """Show the same moment in another way."""
@@ -94,8 +110,6 @@ class Pane(Painted, can_focus=True):
         self.repaint()
 
     def _sized(self) -> View:
-        from dataclasses import replace
-
         return replace(self.view, width=self.inner_width, height=self.inner_height, ascii=self.avo.ascii)
 
     def on_resize(self) -> None:
@@ -113,9 +127,13 @@ class Pane(Painted, can_focus=True):
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """The head and the visible rows."""
-        self.top = max(min(self.top, self.count() - self.inner_height), 0)
+        self.top = max(min(self.top, self.last_top()), 0)
         body = [self._body_line(y) for y in range(height - 1)]
         return [(self._head(width), ""), *body]
+
+    def last_top(self) -> int:
+        """How far down it scrolls."""
+        return self.count() - self.inner_height
 
     def _body_line(self, y: int) -> Painting:
         i = self.top + y
@@ -138,7 +156,7 @@ class Pane(Painted, can_focus=True):
         if whole <= room:
             return (" ", "")
         size = max(room * room // whole, 1)
-        start = round(self.top / (whole - room) * (room - size))
+        start = min(round(self.top / (whole - room) * (room - size)), room - size)
         return ("┃", "dim") if start <= y < start + size else (" ", "")
 
     def _head(self, width: int) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Hashable, Iterable, Sequence
 
 from avo_tui.model import output, transcript
@@ -14,6 +15,7 @@ from avo_tui.widgets.pane import Pane
 from engine.record.reader import Entry
 
 KEEP, PRUNE_AT = 1000, 1600
+HURRY_S = 3.0
 
 
 class Stream(Pane):
@@ -56,10 +58,37 @@ class Stream(Pane):
         self._grew = False
         found = [*rows, *(Row(line, ("live", i)) for i, line in enumerate(live))]
         if self.following:
-            self.top = max(len(found) - view.height, 0)
+            self._follow_end(len(found), view.height)
         return found
 
     _grew = False
+    _changed_at = 0.0
+    _shape = (0, 0)
+
+    def _follow_end(self, count: int, height: int) -> None:
+        """Keep the end in sight.
+
+        Lines that come one by one scroll one by one. When they come faster, a third of the pane is freed
+        at once and then filled: scrolling costs the whole pane, a new line only itself.
+        """
+        flush, now = max(count - height, 0), time.monotonic()
+        if (count, height) == self._shape:
+            return
+        if height != self._shape[1] or flush > self.top:
+            hurried = height == self._shape[1] and now - self._changed_at < HURRY_S
+            self.top = flush + height // 3 if hurried else flush
+        self._shape, self._changed_at = (count, height), now
+
+    def settle(self) -> None:
+        """Once it is quiet, the last line stands at the bottom again."""
+        flush = max(self.count() - self.inner_height, 0)
+        if self.following and self.top != flush and time.monotonic() - self._changed_at > HURRY_S:
+            self.top = flush
+            self.repaint()
+
+    def last_top(self) -> int:
+        """While it follows, lines below the end may be empty."""
+        return self.count() if self.following else super().last_top()
 
     def _update(self, snapshot: Snapshot) -> None:
         tail = snapshot.tail
@@ -79,7 +108,7 @@ class Stream(Pane):
     def _reset(self) -> None:
         self.blocks, self._calls, self._cache = [], {}, {}
         self._last_seq, self.unseen = 0, 0
-        self.following = True
+        self.following, self._shape = True, (0, 0)
 
     def _prune(self) -> None:
         if self.following and len(self.blocks) > PRUNE_AT:
@@ -208,6 +237,7 @@ class Stream(Pane):
     def follow(self) -> None:
         """Back to the newest line."""
         self.following, self.unseen, self.cursor = True, 0, None
+        self._shape = (0, 0)
         self.reload()
 
     def badge(self) -> Line:
@@ -321,6 +351,7 @@ class Transcript(Stream):
     """What the operator says and does."""
 
     title, number = "Transcript", 2
+    uses = ("tail", "live", "state")
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Events as blocks; a tool's end completes its start."""
@@ -342,6 +373,7 @@ class Output(Stream):
     """Build and profile output."""
 
     title, number = "Output", 4
+    uses = ("tail", "live", "state")
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Logs as blocks."""

@@ -33,6 +33,7 @@ class Scores(TablePane):
 
     title, number, orders = "Scores", 1, table.ORDERS
     source = staticmethod(table.table)
+    uses = ("versions", "incumbent", "last", "baselines")
 
 
 class Trajectory(TablePane):
@@ -40,6 +41,7 @@ class Trajectory(TablePane):
 
     title, number, orders = "Trajectory", 3, ("over versions", "over time")
     source = staticmethod(trajectory.trajectory)
+    uses = ("versions", "baselines", "ended_at")
 
 
 class Versions(TablePane):
@@ -47,6 +49,7 @@ class Versions(TablePane):
 
     title, number = "Versions", 3
     source = staticmethod(tree.tree)
+    uses = ("versions", "incumbent")
 
 
 class Supervisor(TablePane):
@@ -54,6 +57,7 @@ class Supervisor(TablePane):
 
     title, number = "Supervisor", 5
     source = staticmethod(steering.supervisor)
+    uses = ("all_alerts", "alerts", "interventions")
 
     def badge(self) -> Line:
         """How many alerts are open."""
@@ -66,6 +70,7 @@ class Commands(TablePane):
 
     title, number = "Commands", 5
     source = staticmethod(steering.commands)
+    uses = ("commands",)
 
 
 class Attempts(TablePane):
@@ -73,6 +78,7 @@ class Attempts(TablePane):
 
     title, number, orders = "Attempts", 6, tries.ORDERS
     source = staticmethod(tries.attempts)
+    uses = ("tries",)
 
 
 class Context(TablePane):
@@ -80,3 +86,4 @@ class Context(TablePane):
 
     title, number = "Context", 7
     source = staticmethod(context.context)
+    uses = ("directions", "plan", "pages", "notes")
