@@ -205,13 +205,17 @@ def _keeping(commands: Any) -> None:
     export.add_argument("version", metavar="vN", help="the version, or 'best'")
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder that does not exist or is empty")
     knowledge = _command(commands, "knowledge", "knowledge:usage", "search and extend the knowledge base", json=False)
-    inside = knowledge.add_subparsers(metavar="search|list|show|add|remove", title="commands", parser_class=_Parser)
+    inside = knowledge.add_subparsers(
+        metavar="search|list|show|add|learn|remove", title="commands", parser_class=_Parser
+    )
     search = _command(inside, "search", "knowledge:search", "find pages that say something about TEXT")
     search.add_argument("text", metavar="TEXT", nargs="+", help="words")
-    _command(inside, "list", "knowledge:every", "list the pages")
+    listed = _command(inside, "list", "knowledge:every", "list the pages")
+    listed.add_argument("--lessons", action="store_true", help="only what earlier runs have learned")
     _command(inside, "show", "knowledge:show", "print a page").add_argument("page", metavar="PAGE", help="its name")
     add = _command(inside, "add", "knowledge:add", "add a file, a folder, a web page or a repository")
     add.add_argument("source", metavar="PATH_OR_URL", help="what to add")
+    _command(inside, "learn", "knowledge:learn", "distil a run's lessons into a page of your own", run="!")
     remove = _command(inside, "remove", "knowledge:remove", "take out a page of your own")
     remove.add_argument("page", metavar="PAGE", help="its name")
 

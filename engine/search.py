@@ -11,7 +11,7 @@ import contextlib
 import traceback
 from typing import Any
 
-from engine import budget, intake, operators, resume, tools
+from engine import budget, intake, lessons, operators, resume, tools
 from engine.budget import Stopwatch
 from engine.host import Host, kill_orphan
 from engine.inbox import Inbox
@@ -134,6 +134,8 @@ class Search:
             ev.StateChanged(self.state, "it was paused when its engine ended" if found.paused else ""),
         ]
         self.journal.append(*facts)
+        if config.from_version and not again:
+            lessons.bequeath(config.from_version, self.folder)
         self.session.begin_turn(resume.last_turn(self.reader))
 
     async def _work(self) -> str:
@@ -339,7 +341,15 @@ class Search:
         await self._leave()
         self.session.doing("")
         self._beat()
+        self._learn()
         self.journal.append(ev.StateChanged(state, reason))
+
+    def _learn(self) -> None:
+        """Leave the run's lessons where later runs find them; that they cannot be written stops nothing."""
+        try:
+            lessons.write(self.folder)
+        except (AvoError, OSError) as error:
+            self.journal.append(ev.Warned(f"the lessons of this run could not be written: {_line(error)}"))
 
     async def _fail(self, error: BaseException) -> None:
         """Say why the engine ends, when that can still be written."""

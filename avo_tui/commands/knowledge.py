@@ -6,13 +6,13 @@ import sys
 from argparse import Namespace
 from dataclasses import asdict
 
-from avo_tui.commands.named import print_json
+from avo_tui.commands.named import print_json, run_of
 from avo_tui.tables import clean, one_line, table
 
 
 def usage(_: Namespace) -> int:
     """`avo knowledge` alone: what it takes."""
-    print("avo knowledge search TEXT | list | show PAGE | add PATH_OR_URL | remove PAGE")
+    print("avo knowledge search TEXT | list [--lessons] | show PAGE | add PATH_OR_URL | learn RUN | remove PAGE")
     return 0
 
 
@@ -32,14 +32,35 @@ def search(arguments: Namespace) -> int:
 
 
 def every(arguments: Namespace) -> int:
-    """`avo knowledge list`: every page with its title."""
+    """`avo knowledge list`: every page with its title, where it came from, its date and size."""
     from engine.knowledge import shipped
 
-    pages = shipped().pages()
+    base = shipped()
+    pages = [p for p in base.pages() if p.lesson or not arguments.lessons]
+    facts = ("id", "title", "place", "source", "date", "hardware", "size", "lesson")
     if arguments.json:
-        print_json([{"page": p.id, "title": p.title} for p in pages])
+        print_json([{"page": p.id, "path": str(p.path), **{f: getattr(p, f) for f in facts[1:]}} for p in pages])
+        return 0
+    if arguments.lessons:
+        rows = [[p.id, p.date, one_line(p.claim, 70), str(p.path)] for p in pages]
+        print(table(["page", "date", "claim", "edit or remove it here"], rows) if rows else "no lessons yet")
     else:
-        print(table(["page", "title"], [[p.id, p.title] for p in pages]))
+        rows = [[p.id, one_line(p.title, 60), p.place, one_line(p.source, 40), p.date, f"{p.size:,}"] for p in pages]
+        print(table(["page", "title", "place", "source", "date", "bytes"], rows))
+    for problem in base.problems:
+        print(f"left out: {one_line(problem)}", file=sys.stderr)
+    return 0
+
+
+def learn(arguments: Namespace) -> int:
+    """`avo knowledge learn RUN`: distil a run's lessons now; at a run's end it happens by itself."""
+    from engine.lessons import learn as distil
+
+    path = distil(run_of(arguments))
+    if arguments.json:
+        print_json({"page": path.stem, "path": str(path)})
+    else:
+        print(f"{path.stem} in {path}")
     return 0
 
 
