@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from avo_tui.launch import Started, last_line
 from avo_tui.summary import Summaries, Summary
-from avo_tui.tables import figure, one_line, score_table, span, times, versions_table
+from avo_tui.tables import one_line, rate, score_table, span, times, versions_table
 from engine.record import events as ev
 from engine.record.commands import send
 from engine.record.errors import AvoError
@@ -113,7 +113,7 @@ def progress_line(entry: Entry) -> str:
         return f"{entry.kind:<9} {one_line(f'{entry.title}: {fact.score.reason}', 150)}"
     if isinstance(fact, ev.VersionCommitted):
         gained = f"  {times(fact.ratio)} the one before" if fact.ratio else ""
-        return f"* v{fact.version:<7} {figure(fact.score.geomean_tflops)} TFLOPS{gained}  {one_line(fact.name, 70)}"
+        return f"* v{fact.version:<7} {rate(fact.score.geomean_tflops)}{gained}  {one_line(fact.name, 70)}"
     return f"{entry.kind:<9} {one_line(entry.title, 150)}"
 
 

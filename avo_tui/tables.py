@@ -10,11 +10,12 @@ import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from avo_tui.model.show import Unit, unit_for
 from avo_tui.summary import Summary, ratio
 from engine.record.scores import ConfigurationScore, Score
 
-NOTHING = "-"
-_FIGURE = frozenset("0123456789.,-+%xe")
+NOTHING = "—"
+_FIGURE = frozenset("0123456789.,-+%xe—")
 
 
 def clean(text: str) -> str:
@@ -86,48 +87,47 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(map(line, cells))
 
 
+def rate(tflops: float | None) -> str:
+    """A throughput with its unit: 1,668 TFLOPS, 61.4 GFLOPS."""
+    unit = unit_for([tflops])
+    return f"{unit.text(tflops)} {unit.name}"
+
+
 def score_table(summary: Summary) -> str:
     """The per-configuration table of a run: seed, best, last attempt, each baseline, ratio and spread."""
-    names = list(summary.baselines)
-    head = ["configuration", "seed", "best", "last", *names, f"best/{names[0]}" if names else "ratio", "spread"]
-    rows = [
+    names, rows = list(summary.baselines), summary.rows()
+    unit = unit_for(c.tflops for r in rows for c in (r.seed, r.best, r.last, *r.baselines.values()) if c)
+    head = [unit.name, "seed", "best", "last", *names, f"best/{names[0]}" if names else "ratio", "spread"]
+    body = [
         [
             r.configuration,
-            _tflops(r.seed),
-            _tflops(r.best),
-            _tflops(r.last),
-            *[_tflops(r.baselines.get(n)) for n in names],
+            *[_tflops(c, unit) for c in (r.seed, r.best, r.last, *(r.baselines.get(n) for n in names))],
             times(r.ratio),
             percent(r.spread),
         ]
-        for r in summary.rows()
+        for r in rows
     ]
-    rows.append(_geomean_row(summary, names))
-    return table(head, rows) + "\n(TFLOPS)"
+    return table(head, [*body, _geomean_row(summary, names, unit)])
 
 
-def _geomean_row(summary: Summary, names: Sequence[str]) -> list[str]:
-    seed, best = summary.seed, summary.incumbent
-    return [
-        "geomean",
-        figure(seed.geomean_tflops if seed else None),
-        figure(best.geomean_tflops if best else None),
-        figure(summary.last.geomean_tflops if summary.last else None),
-        *[figure(summary.baselines[n].geomean_tflops) for n in names],
-        times(summary.against(names[0]) if names else None),
-        "",
-    ]
+def _geomean_row(summary: Summary, names: Sequence[str], unit: Unit) -> list[str]:
+    best, seed, last = summary.incumbent, summary.seed, summary.last
+    means = [seed and seed.geomean_tflops, best and best.geomean_tflops, last and last.geomean_tflops]
+    means += [summary.baselines[n].geomean_tflops for n in names]
+    return ["geomean", *map(unit.text, means), times(summary.against(names[0]) if names else None), ""]
 
 
-def _tflops(score: ConfigurationScore | None) -> str:
-    return NOTHING if score is None else figure(score.tflops) if score.correct else "wrong"
+def _tflops(score: ConfigurationScore | None, unit: Unit) -> str:
+    return NOTHING if score is None else unit.text(score.tflops) if score.correct else "wrong"
 
 
 def score_lines(score: Score) -> str:
     """A score vector beside its baselines, for `avo score` and `avo show`."""
+    every = [*score.configurations, *(c for rivals in score.baselines.values() for c in rivals)]
+    unit = unit_for(c.tflops for c in every)
     columns: dict[str, list[str]] = {
         "configuration": [c.name for c in score.configurations],
-        "TFLOPS": [_tflops(c) for c in score.configurations],
+        unit.name: [_tflops(c, unit) for c in score.configurations],
         "spread": [percent(ratio(c.tflops_std, c.tflops)) for c in score.configurations],
         "latency us": [figure(c.latency_us) for c in score.configurations],
         "error": [NOTHING if c.relative_error is None else f"{c.relative_error:.1e}" for c in score.configurations],
@@ -135,7 +135,7 @@ def score_lines(score: Score) -> str:
     for name, rivals in score.baselines.items():
         found = [next((r for r in rivals if r.name == c.name), None) for c in score.configurations]
         pairs = list(zip(score.configurations, found, strict=True))
-        columns[name] = [_tflops(r) for r in found]
+        columns[name] = [_tflops(r, unit) for r in found]
         columns[f"/{name}"] = [times(ratio(c.tflops, r.tflops if r else None)) for c, r in pairs]
     columns["reason"] = [one_line(c.reason, 100) for c in score.configurations]
     filled = {head: cells for head, cells in columns.items() if any(cells)}
@@ -144,13 +144,13 @@ def score_lines(score: Score) -> str:
 
 def versions_table(summary: Summary) -> str:
     """Every version with what it gained over the one before it."""
-    head = ["version", "", "commit", "TFLOPS", "ratio", "interval", "verdict", "direction"]
+    unit = unit_for(v.geomean_tflops for v in summary.versions)
+    head = ["version", "", "commit", unit.name, "ratio", "interval", "verdict", "direction"]
     rows = []
     for v in summary.versions:
         mark = "*" if summary.incumbent and v.version == summary.incumbent.version else "" if v.active else "withdrawn"
         between = f"{v.low:.3f}..{v.high:.3f}" if v.low is not None and v.high is not None else NOTHING
-        name = v.name or v.direction
-        rows.append(
-            [f"v{v.version}", mark, v.commit[:9], figure(v.geomean_tflops), times(v.ratio), between, v.verdict, name]
-        )
+        name = one_line(v.name or v.direction, 60)
+        figures = [unit.text(v.geomean_tflops), times(v.ratio), between]
+        rows.append([f"v{v.version}", mark, v.commit[:9], *figures, v.verdict, name])
     return table(head, rows)

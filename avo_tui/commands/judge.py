@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from avo_tui.commands.named import print_json, problem_of, run_and_version
 from avo_tui.commands.show import integrity_text
 from avo_tui.launch import require
+from avo_tui.model.show import unit_for
 from avo_tui.scoring import OnEvent, ask
-from avo_tui.tables import clean, figure, one_line, percent, score_lines, table, times
+from avo_tui.summary import ratio
+from avo_tui.tables import clean, one_line, percent, rate, score_lines, table, times
 from engine.record.errors import ScorerError, UsageError
 from engine.record.scores import Score, geomean
 
@@ -61,7 +63,7 @@ def _print_score(found: Score) -> None:
     if found.geomean_tflops is not None:
         rivals = {n: geomean([c.tflops for c in values]) for n, values in found.baselines.items()}
         beside = "".join(f", {times(found.geomean_tflops / g)} {n}" for n, g in rivals.items() if g)
-        print(f"geomean {figure(found.geomean_tflops)} TFLOPS{beside}")
+        print(f"geomean {rate(found.geomean_tflops)}{beside}")
     print(integrity_text(found.integrity))
 
 
@@ -181,28 +183,19 @@ def _measured(index: int, name: str, result: Mapping[str, Any], shapes: Sequence
 
 
 def _bench_table(measured: Sequence[Measured], shapes: Sequence[Configuration]) -> str:
-    last = measured[-1]
-    head = ["configuration"]
-    for m in measured:
-        head += [_short(m.name), "+-"] + (["ratio"] if m is not last else [])
-    rows = [[shape.name, *_bench_cells(measured, i)] for i, shape in enumerate(shapes)]
-    total = ["geomean"]
-    for m in measured:
-        total += [figure(m.geomean), ""]
+    """Mean and deviation of each source, and its ratio to the last one, which is a baseline."""
+    last, unit = measured[-1], unit_for(value for m in measured for value in m.mean)
+    columns: dict[str, list[str]] = {unit.name: [*(s.name for s in shapes), "geomean"]}
+    for i, m in enumerate(measured):
+        name = _short(m.name)
+        columns[name] = [*map(unit.text, m.mean), unit.text(m.geomean)]
+        columns[f"+-{' ' * i}"] = [*(percent(ratio(s, v)) for s, v in zip(m.std, m.mean, strict=True)), ""]
         if m is not last:
-            total.append(times(m.geomean / last.geomean if m.geomean and last.geomean else None))
+            pairs = zip((*m.mean, m.geomean), (*last.mean, last.geomean), strict=True)
+            columns[f"ratio{' ' * i}"] = [times(ratio(a, b)) for a, b in pairs]
     failures = [f"{_short(m.name)}: {one_line(m.failure)}" for m in measured if m.failure]
-    return "\n".join([table(head, [*rows, total]), f"(TFLOPS; ratio to {_short(last.name)})", *failures])
-
-
-def _bench_cells(measured: Sequence[Measured], i: int) -> list[str]:
-    last, cells = measured[-1], []
-    for m in measured:
-        mean, std, rival = m.mean[i], m.std[i], last.mean[i]
-        cells += [figure(mean), percent(std / mean if std is not None and mean else None)]
-        if m is not last:
-            cells.append(times(mean / rival if mean and rival else None))
-    return cells
+    text = table([name.rstrip() for name in columns], zip(*columns.values(), strict=True))
+    return "\n".join([text, f"(mean and deviation over the rounds; ratio to {_short(last.name)})", *failures])
 
 
 def _short(name: str) -> str:

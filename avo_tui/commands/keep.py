@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from avo_tui.commands.named import print_json, run_of, version_of
-from avo_tui.tables import figure, moment, one_line, score_lines, times
+from avo_tui.tables import moment, one_line, rate, score_lines, times
 from engine.record.config import load
 from engine.record.errors import ConfigError, LineageError
 from engine.record.reader import Reader, Version
@@ -61,7 +61,7 @@ def _readme(folder: RunFolder, v: Version, names: list[str]) -> str:
 {one_line(v.name or v.direction) or "The seed."}
 
 Committed {moment(v.created_at)} as {v.commit}, {v.verdict}{f" {times(v.ratio)}" if v.ratio else ""}:
-{figure(v.geomean_tflops)} TFLOPS geomean on {v.score.device}.
+{rate(v.geomean_tflops)} geomean on {v.score.device}.
 
     {build}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from avo_tui.commands.named import number, print_json, run_of
 from avo_tui.summary import Summaries, Summary
-from avo_tui.tables import clean, clock, figure, moment, one_line, span, table, times, versions_table
+from avo_tui.tables import NOTHING, clean, clock, moment, one_line, rate, span, table, times, versions_table
 from engine.record.errors import AvoError, UsageError
 from engine.record.events import kinds
 from engine.record.reader import Attempt, Entry, Reader, Version
@@ -31,7 +31,7 @@ def runs(arguments: Namespace) -> int:
     elif not found:
         print(f"no runs in {directory}; start one with 'avo run'")
     else:
-        head = ["run", "state", "problem", "operator", "best", "TFLOPS", "gain", "versions", "attempts", "began"]
+        head = ["run", "state", "problem", "operator", "best", "geomean", "gain", "versions", "attempts", "began"]
         print(table(head, (_run_row(*f) for f in found)))
     return 0
 
@@ -48,7 +48,7 @@ def _run_row(folder: RunFolder, s: Summary | None, reason: str) -> list[str]:
     if s is None:
         return [folder.name, "unreadable", one_line(reason, 60), *[""] * 7]
     head = s.incumbent
-    best, tflops = (f"v{head.version}", figure(head.geomean_tflops)) if head else ("-", "-")
+    best, tflops = (f"v{head.version}", rate(head.geomean_tflops)) if head else (NOTHING, NOTHING)
     counts = [str(len(s.versions)), str(s.attempts)]
     return [s.run, s.state, s.problem, s.operator, best, tflops, times(s.gain), *counts, moment(s.created_at)]
 
@@ -89,7 +89,7 @@ def _incumbent(s: Summary) -> str:
     rivals = "".join(f"  {times(s.against(name))} {name}" for name in s.baselines)
     gain = f"  {times(s.gain)} the seed" if s.gain else ""
     age = span(max(0.0, s.taken_at - head.created_at))
-    return f"v{head.version} {head.commit[:9]}  {figure(head.geomean_tflops)} TFLOPS{gain}{rivals}  ({age} ago)"
+    return f"v{head.version} {head.commit[:9]}  {rate(head.geomean_tflops)}{gain}{rivals}  ({age} ago)"
 
 
 def log(arguments: Namespace) -> int:
@@ -217,7 +217,7 @@ def attempts(arguments: Namespace) -> int:
         what = f"no attempt of run {folder.name} has these words" if count else f"run {folder.name} has none yet"
         print(what)
         return 0
-    head = ["attempt", "stage", "verdict", "TFLOPS", "ratio", "version", "direction", "why"]
+    head = ["attempt", "stage", "verdict", "geomean", "ratio", "version", "direction", "why"]
     print(table(head, (_attempt_row(a) for a in found)))
     if len(found) < count and not arguments.search:
         print(f"({count - len(found)} earlier ones: --all)")
@@ -236,7 +236,16 @@ def _attempt_row(a: Attempt) -> list[str]:
     name = one_line(a.name or a.direction, 36)
     version = f"v{a.version}" if a.version is not None else ""
     reason = one_line(a.reason or a.hypothesis, 70)
-    return [f"a{a.attempt}", a.stage, a.verdict or "", figure(a.geomean_tflops), times(a.ratio), version, name, reason]
+    return [
+        f"a{a.attempt}",
+        a.stage,
+        a.verdict or "",
+        rate(a.geomean_tflops) if a.correct else NOTHING,
+        times(a.ratio),
+        version,
+        name,
+        reason,
+    ]
 
 
 def attempt_json(a: Attempt) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from avo_tui.commands.look import attempt_json, version_json
 from avo_tui.commands.named import attempt_of, print_json, run_of, version_of
-from avo_tui.tables import clean, figure, moment, one_line, percent, score_lines, table, times
+from avo_tui.tables import clean, moment, one_line, percent, rate, score_lines, table, times
 from engine.record.errors import LineageError, UsageError
 from engine.record.reader import Attempt, Reader, Version
 from engine.record.run import RunFolder
@@ -102,7 +102,7 @@ def _print_reasons(direction: str, attempt: Attempt | None) -> None:
 
 def _print_score(score: Score) -> None:
     stage = "correct" if score.correct else f"{score.stage}: {one_line(score.reason)}"
-    print(f"score      {stage}  {figure(score.geomean_tflops)} TFLOPS geomean  on {score.device or '-'}\n")
+    print(f"score      {stage}  {rate(score.geomean_tflops)} geomean  on {score.device or '-'}\n")
     if score.configurations:
         print(score_lines(score))
     print(integrity_text(score.integrity))

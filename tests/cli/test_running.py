@@ -37,8 +37,8 @@ def test_headless_prints_progress_then_versions_scores_and_where_the_run_lies(av
     assert (said.code, said.err) == (0, "")
     assert "* v4 " in said.out
     assert "row 3 differs" in said.out
-    assert re.search(r"configuration\s+seed\s+best\s+last\s+torch_sdpa\s+best/torch_sdpa", said.out)
-    assert re.search(r"geomean\s+1\s+\S+\s+6\s+3\s+\S+x", said.out)
+    assert re.search(r"FLOPS\s+seed\s+best\s+last\s+torch_sdpa\s+best/torch_sdpa", said.out)
+    assert re.search(r"geomean\s+1\.\d+\s+\S+\s+6\.\d+\s+3\.\d+\s+\S+x", said.out)
     assert re.search(r"best v4: \S+x the seed, \S+x torch_sdpa; 5 versions, 6 attempts", said.out)
     assert said.out.rstrip().endswith(f"lies in {avo.runs / 'plain'}")
 
