@@ -18,7 +18,6 @@ from engine.record.config import load
 from engine.record.errors import Refused
 from engine.record.reader import Attempt, Reader, Version
 from engine.record.run import RunFolder
-from engine.session import cap
 
 ROWS = 40
 _NOTES_LIMIT = 6_000
@@ -130,7 +129,7 @@ def _notes(reader: Reader) -> Iterator[str]:
     for entry in reversed(reader.tail(500, kinds=("note",))):
         event = entry.event()
         if isinstance(event, ev.Noted) and (room := room - len(event.text)) >= 0:
-            yield f"- {cap(' '.join(event.text.split()), 1000)}"
+            yield f"- {' '.join(event.text.split())[:1000]}"
 
 
 def _machine(reader: Reader) -> Iterator[str]:
