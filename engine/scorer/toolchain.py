@@ -36,6 +36,7 @@ RUNTIME = (
     "libomp.so",
     "libomp.so.5",
 )
+POSERS = ("ccache", "distcc", "icecc", "sccache")
 COMPILERS = ("g++", "c++", "clang++")
 
 
@@ -64,7 +65,7 @@ class Toolchain:
 @cache
 def find(cache_directory: Path | None = None) -> Toolchain:
     """The system's C++ compiler. Raises ScorerError when there is none."""
-    path = next((p for name in COMPILERS if (p := shutil.which(name))), None)
+    path = next((p for name in COMPILERS if (p := _located(name))), None)
     if path is None:
         raise ScorerError(
             "no C++ compiler (g++, c++ or clang++) on PATH; install one, for example: apt-get install g++"
@@ -72,6 +73,20 @@ def find(cache_directory: Path | None = None) -> Toolchain:
     out = subprocess.run([path, "--version"], capture_output=True, text=True, env=environment(), timeout=30)
     version = out.stdout.splitlines()[0] if out.stdout else "unknown"
     return Toolchain(path, version, _machine(), _cache(cache_directory))
+
+
+def _located(name: str) -> str | None:
+    """A program on PATH at its own place: links to the same name are followed, and caches that pose as it skipped."""
+    for folder in os.get_exec_path():
+        found = shutil.which(name, path=folder)
+        if found is None:
+            continue
+        path = Path(found).absolute()
+        while path.is_symlink() and Path(path.readlink()).name == name:
+            path = path.parent / path.readlink()
+        if path.resolve().name not in POSERS:
+            return str(path.parent.resolve() / path.name)
+    return None
 
 
 def environment() -> dict[str, str]:

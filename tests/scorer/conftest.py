@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,9 +92,39 @@ class Scorer:
         self._lines.put("")
 
 
+def path_without(*programs: str, place: Path) -> str:
+    """A PATH that has every program of this one but these."""
+    place.mkdir(parents=True, exist_ok=True)
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for program in Path(folder).glob("*") if folder else ():
+            if program.name not in programs and not (place / program.name).exists():
+                (place / program.name).symlink_to(program)
+    return str(place)
+
+
 @pytest.fixture(scope="session")
-def scorer() -> Iterator[Scorer]:
-    served = Scorer({"AVO_TEST_SECRET": "do not show", "CPATH": "/nowhere", "LD_PRELOAD": ""})
+def cache() -> Iterator[Path]:
+    """A build cache of the tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others)."""
+    with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def scorer(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
+    """The scorer in the best sandbox of this machine; AVO_TEST_TIER=landlock makes it the second best."""
+    environment = {"AVO_CACHE": str(cache), "AVO_TEST_SECRET": "do not show", "CPATH": "/nowhere"}
+    if os.environ.get("AVO_TEST_TIER") == "landlock":
+        environment["PATH"] = path_without("bwrap", place=tmp_path_factory.mktemp("bin"))
+    served = Scorer(environment)
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def landlock_scorer(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
+    """The scorer on a machine without bubblewrap."""
+    served = Scorer({"AVO_CACHE": str(cache), "PATH": path_without("bwrap", place=tmp_path_factory.mktemp("bin"))})
     yield served
     served.close()
 
