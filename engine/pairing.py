@@ -18,6 +18,7 @@ PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
+BLUR = 1.25
 GLANCE_ROUNDS, LONG_CALLS_US = 2, 150_000.0
 
 
@@ -55,3 +56,8 @@ def ratio(rounds: Sequence[Round]) -> float | None:
     """How many times faster the first source of the rounds is than the second; None when one was not measured."""
     pairs = [pair for r in rounds for pair in zip(r.latency_us[0], r.latency_us[1], strict=True)]
     return geomean([incumbent / own if own and incumbent else None for own, incumbent in pairs])
+
+
+def blurred(low: float | None, high: float | None) -> bool:
+    """Whether a gate's interval is so wide around 1 that the machine was too busy to tell; it may be asked again."""
+    return low is not None and high is not None and low < 1.0 < high and high / low > BLUR

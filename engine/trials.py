@@ -147,7 +147,8 @@ class RunTrials:
         if verdict.commits:
             return self._commit(candidate, attempt, incumbent, score=score, verdict=verdict, message=message)
         submission = Submission(attempt, **_figures(verdict))
-        self._judged[candidate.source_hash, incumbent.version] = submission
+        if not pairing.blurred(verdict.low, verdict.high):
+            self._judged[candidate.source_hash, incumbent.version] = submission
         return submission
 
     async def _scored(self, candidate: Candidate, hypothesis: str) -> tuple[int, Score]:

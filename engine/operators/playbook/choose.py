@@ -20,6 +20,7 @@ RETRY_AFTER = 3  # commits, before what did not pay is worth a second look
 RETRY_GAIN = 0.01
 RETRY_FROM = 0.9  # a ratio below this is no near miss
 TRIES = 2
+BLURRED_AFTER, BLURRED_TRIES = 2, 3  # what a busy machine left open is asked again soon
 WITHDRAWN = 0.25  # what a person rolled back comes late
 
 
@@ -120,8 +121,12 @@ def _spent(trials: Sequence[Trial], learned: Learned) -> str:
         return f"a{last.attempt} was not correct: {last.reason}"
     ratio = last.ratio or last.seen or 0.0
     told = f"a{last.attempt} on v{last.parent} gave {ratio:.3f}x"
-    if len(trials) >= TRIES:
-        return f"{told}, and it was tried {len(trials)} times"
+    tries = max(len(trials), learned.pursued.get(last.direction, 0))
+    if last.blurred and ratio > 1.0 and tries <= BLURRED_TRIES:
+        waits = BLURRED_AFTER - learned.trials_since(last.attempt)
+        return f"{told} on a machine too busy to tell; again after {waits} other trials" if waits > 0 else ""
+    if tries >= TRIES:
+        return f"{told}, and it was tried {tries} times"
     if ratio < RETRY_FROM:
         return told
     waits = RETRY_AFTER - learned.commits_since(last.parent)
@@ -141,6 +146,9 @@ def _gain(direction: Direction, scene: Scene, trials: Sequence[Trial]) -> tuple[
         if last.version is not None:
             gain = max(ratio - 1.0, 0.0) * WITHDRAWN
             evidence.append(f"it was v{last.version} at {ratio:.3f}x, which was rolled back")
+        elif last.blurred:
+            gain = max(ratio - 1.0, 0.0)
+            evidence.append(f"a{last.attempt} gave {ratio:.3f}x on a machine too busy to prove it")
         else:
             gain = RETRY_GAIN
             commits = scene.learned.commits_since(last.parent)

@@ -6,9 +6,11 @@ A trial is one candidate of one direction on one parent. Its quick and its full 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from engine.pairing import blurred
 from engine.record.reader import Attempt, Reader, Version
 from engine.record.scores import Score, geomean
 
@@ -21,7 +23,8 @@ _RATIO = re.compile(r"(?P<ratio>\d+\.\d+)x of v(?P<version>\d+)")
 class Trial:
     """One candidate's story. `ratio` is the gate's, else `seen`: the recorded scores' against the parent's.
 
-    `outcome` is None for a trial that was begun and never concluded.
+    `outcome` is None for a trial that was begun and never concluded. `blurred` when the machine was too busy for
+    the gate to tell.
     """
 
     attempt: int
@@ -33,15 +36,20 @@ class Trial:
     seen: float | None
     version: int | None
     reason: str
+    blurred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The state of knowledge at one moment: trials in their order, the head, and which versions are active."""
+    """The state of knowledge at one moment: trials in their order, the head, and which versions are active.
+
+    `pursued` counts how often each direction was begun.
+    """
 
     trials: tuple[Trial, ...] = ()
     head: int = 0
     active: frozenset[int] = frozenset({0})
+    pursued: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, direction: str) -> list[Trial]:
         """The trials of one direction, oldest first."""
@@ -54,6 +62,10 @@ class Learned:
     def commits_since(self, version: int) -> int:
         """How many active versions came after a version."""
         return sum(v > version for v in self.active)
+
+    def trials_since(self, attempt: int) -> int:
+        """How many trials came after an attempt."""
+        return sum(t.attempt > attempt for t in self.trials)
 
     def optimism(self) -> float:
         """How much better candidates look in `evaluate` than in the gate's pairs, on the incumbent's own account.
@@ -80,10 +92,11 @@ class Memory:
             if attempt.parent is not None:
                 self._take(reader, attempt)
         self._seen = count
-        told = {d.direction: (d.state, d.why) for d in reader.directions()}
+        directions = reader.directions()
+        told = {d.direction: (d.state, d.why) for d in directions}
         trials = sorted((_told(t, *told.get(t.direction, ("", ""))) for t in self._trials.values()), key=_by_attempt)
         active = frozenset(v.version for v in self._versions.values() if v.active)
-        return Learned(tuple(trials), reader.head() or 0, active)
+        return Learned(tuple(trials), reader.head() or 0, active, {d.direction: d.tried for d in directions})
 
     def _take(self, reader: Reader, attempt: Attempt) -> None:
         assert attempt.parent is not None
@@ -105,6 +118,7 @@ class Memory:
             seen=seen,
             version=attempt.version,
             reason=attempt.reason,
+            blurred=outcome == "regressed" and blurred(attempt.low, attempt.high),
         )
 
     def _compared(self, reader: Reader, attempt: Attempt) -> float | None:

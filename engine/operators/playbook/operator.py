@@ -279,6 +279,8 @@ def _known(learned: Learned, sources: edits.Sources) -> Trial | None:
     """The trial that makes measuring these sources again pointless, or None."""
     source_hash = intake.hash_of({name: text.encode() for name, text in sources.items()})
     for trial in reversed(learned.with_sources(source_hash)):
+        if trial.blurred:
+            continue
         if trial.outcome == "incorrect" or (trial.outcome is not None and trial.parent == learned.head):
             return trial
         if trial.outcome == "regressed" and trial.version is None:
