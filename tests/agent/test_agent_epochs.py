@@ -16,9 +16,10 @@ from engine.operators.agent.card import card, tokens_of
 from engine.operators.agent.review import parse
 from engine.operators.agent.window import Window
 from engine.record import events as ev
-from engine.record.config import Limits
+from engine.record.config import Limits, SupervisorConfig
 from engine.record.scores import ConfigurationScore, Score
 from engine.session import Directive
+from engine.supervisor import Supervisor
 
 
 def filling(handoff: Reply | Fault | list[Reply]) -> Any:
@@ -182,3 +183,31 @@ async def test_without_a_review_the_supervisor_is_told_and_does_without(
 def test_what_is_no_review_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse(text)
+
+
+async def test_a_stall_is_reviewed_by_the_model_and_its_directions_reach_the_agent(tmp_path: Path) -> None:
+    def policy(body: dict[str, Any]) -> Reply:
+        return Reply([use("shell", n=1)]) if body.get("tools") else Reply([say(json.dumps(REVIEW))])
+
+    with MessagesServer(policy) as server:
+        stage = Stage(tmp_path, server.url)
+        await stage.turn()
+        bad = Score("mha_cpu", False, "check", "relative error 0.2", "cpu", 1.0)
+        good = Score("mha_cpu", True, "ok", "", "cpu", 1.0, (ConfigurationScore("c", True, 1.0),), 1.0)
+        stage.journal.append(
+            ev.AttemptScored(0, 0, None, "", "the seed", "s", good),
+            ev.VersionCommitted(0, "abc", None, 0, "improved", "", "the seed", good),
+        )
+        inbox = stage.session._inbox
+        supervisor = Supervisor(stage.journal, stage.reader, inbox, SupervisorConfig(), stage.agent.review)
+        for n in range(1, 40):
+            stage.journal.append(ev.AttemptScored(n, 1, 0, f"d{n}", f"idea {n}", f"h{n}", bad))
+            await supervisor.look(float(n))
+            if any(i.level == "review" for i in stage.reader.interventions()):
+                break
+        review = next(i for i in stage.reader.interventions() if i.level == "review")
+        assert review.diagnosis == REVIEW["diagnosis"] and len(review.directions) == 3
+        await stage.turn()
+        assert "Block the queries: K is read once for several rows First step: Tile four rows." in stage.words()
+        assert not server.rejected and spent_as_billed(stage, server)
+        await stage.close()

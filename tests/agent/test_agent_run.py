@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ import pytest
 from messages_server import Fault, MessagesServer
 from messages_server.faults import status
 from messages_server.improver import Improver
+
+from engine.record.reader import Reader
 
 
 def avo(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +58,45 @@ def test_a_run_against_a_loopback_model_commits_three_real_versions(tmp_path: Pa
     assert "check" in stages and "build" in stages
     spend = json.loads(avo(tmp_path, "status", "first", "--json").stdout)["spend"]
     assert spend["output_tokens"] == server.billed["output_tokens"]
+
+
+def _engine_pid(runs: Path, run: str) -> int:
+    with Reader(runs / run / "journal.db") as reader:
+        engine = reader.engine()
+    assert engine is not None
+    return engine.pid
+
+
+def _turns(runs: Path, run: str) -> int:
+    with Reader(runs / run / "journal.db") as reader:
+        return len(reader.events(kinds=("spent",), limit=10_000))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_real_run_that_is_killed_again_and_again_goes_on_and_loses_no_version(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    with MessagesServer(Improver(steps=60)) as server:
+        arguments = ("--operator", "agent", "--base-url", server.url, "--detach", "--minutes", "20", "--name", "k")
+        assert avo(tmp_path, "run", "mha_cpu", *arguments).returncode == 0
+        kept: list[str] = []
+        for _ in range(12):
+            before, deadline = _turns(tmp_path, "k"), time.monotonic() + 90
+            while _turns(tmp_path, "k") < before + 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert _turns(tmp_path, "k") >= before + 2, "the run did not go on"
+            time.sleep(dice.random() * 4)
+            os.kill(_engine_pid(tmp_path, "k"), signal.SIGKILL)
+            versions = json.loads(avo(tmp_path, "versions", "k", "--json").stdout)
+            commits = [v["commit"] for v in versions]
+            assert commits[: len(kept)] == kept
+            kept = commits
+            assert avo(tmp_path, "resume", "k").returncode == 0
+        assert avo(tmp_path, "stop", "k").returncode == 0
+        assert not server.rejected, server.rejected[:3]
+    log = events(tmp_path, "k")
+    calls = [e["data"]["call"] if "data" in e else e["call"] for e in log if e["kind"] == "tool_started"]
+    assert len(calls) == len(set(calls)), "a tool call ran twice"
 
 
 def test_without_a_key_the_agent_says_what_to_do(tmp_path: Path) -> None:

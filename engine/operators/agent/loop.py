@@ -94,7 +94,7 @@ class Agent:
                 client=self.client,
                 backoff=replace(self.backoff, cap_s=min(self.backoff.cap_s, REVIEW_CAP_S)),
             )
-        except ReviewUnavailable as reason:
+        except (ReviewUnavailable, Interrupted) as reason:
             self._session.record(ev.Warned(f"no review by the model: {reason}"))
             return None
         return Review(found.diagnosis, tuple(("", d.text()) for d in found.directions))
