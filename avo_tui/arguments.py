@@ -54,7 +54,7 @@ def _command(
     if run:
         made.add_argument("--runs", metavar="DIR", help="where runs live (default: $AVO_RUNS, else the state folder)")
         words = "the run: its name, a unique beginning of it, or its path" + ("; default: the newest" * (run == "?"))
-        made.add_argument("run", metavar="RUN", help=words, **({"nargs": "?"} if run == "?" else {}))
+        made.add_argument("run", metavar="RUN", help=words, nargs="?" if run == "?" else None)
     if json:
         made.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
     return made
@@ -204,6 +204,19 @@ def _keeping(commands: Any) -> None:
     )
     export.add_argument("version", metavar="vN", help="the version, or 'best'")
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder that does not exist or is empty")
+    archive = _command(commands, "archive", "archive:archive", "write a whole run to one file", run="!")
+    archive.add_argument("-o", "--output", required=True, metavar="FILE", help="the .tar.gz to write")
+    archive.add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="leave this text out, for example a path's beginning",
+    )
+    restore = _command(commands, "restore", "archive:restore", "bring an archived run, or a shipped lineage, back")
+    restore.add_argument("file", metavar="FILE", help="an archive, or a folder of kernels/PROBLEM/lineages")
+    restore.add_argument("--name", metavar="N", help="the run's name here (default: the one it had)")
+    _runs_only(restore)
     knowledge = _command(commands, "knowledge", "knowledge:usage", "search and extend the knowledge base", json=False)
     inside = knowledge.add_subparsers(
         metavar="search|list|show|add|learn|remove", title="commands", parser_class=_Parser

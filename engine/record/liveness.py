@@ -72,7 +72,7 @@ def engine_alive(engine: Engine | None, now: float | None = None) -> bool:
 
     On another host (a shared file system) only its heartbeat can tell: silent for 30 s counts as dead.
     """
-    if engine is None:
+    if engine is None or not engine.host:  # an archived run keeps no host
         return False
     if engine.host != os.uname().nodename:
         return (time.time() if now is None else now) - engine.heartbeat_at < FOREIGN_SILENT_S
