@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from avo_tui.launch import Started, last_line
+from avo_tui.launch import Started, handle, last_line
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import one_line, rate, score_table, span, times, versions_table
 from engine.record import events as ev
@@ -51,7 +51,7 @@ def _trouble(folder: RunFolder, summary: Summary, started: Started | None) -> st
     said = one_line(last_line(folder, started.log_from if started else 0), 300)
     if summary.state == "finished":
         return said or summary.reason
-    return f"the engine of run {folder.name} died: {said or 'it said nothing'}; 'avo resume {folder.name}' goes on"
+    return f"the engine of run {folder.name} died: {said or 'it said nothing'}; 'avo resume {handle(folder)}' goes on"
 
 
 def _watch(summaries: Summaries, after: int) -> bool:
@@ -82,7 +82,7 @@ def _leave(folder: RunFolder, summaries: Summaries) -> bool:
         time.sleep(AGAIN_S)
     except KeyboardInterrupt:
         return _stop(folder, summaries)
-    print(f"watch it with 'avo attach {name}', stop it with 'avo stop {name}'", flush=True)
+    print(f"watch it with 'avo attach {handle(folder)}', stop it with 'avo stop {handle(folder)}'", flush=True)
     return False
 
 

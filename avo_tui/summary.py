@@ -27,7 +27,7 @@ from engine.record.scores import ConfigurationScore, Score
 class Row:
     """One configuration of the score table: the seed, the incumbent, the last attempt and each baseline.
 
-    `ratio` is the incumbent's throughput over the first baseline's; `spread` the incumbent's standard
+    `ratio` is the incumbent's throughput over the strongest baseline's (by geomean, the first one); `spread` the incumbent's standard
     deviation as a fraction of its mean; `history` the throughput of each active version, oldest first.
     """
 
@@ -193,7 +193,7 @@ class Summaries:
             incumbent=next((v for v in versions if v.version == head), None),
             versions=versions,
             attempts=attempts,
-            baselines=reader.baselines(),
+            baselines=_strongest_first(reader.baselines()),
             last=reader.attempt_score(newest[0].attempt) if newest else None,
             alerts=tuple(reader.alerts(open_only=True)),
             spend=reader.spend(),
@@ -233,6 +233,10 @@ def _row(name: str, summary: Summary, active: Sequence[Score]) -> Row:
         spread=ratio(best.tflops_std, best.tflops) if best else None,
         history=tuple(c.tflops if (c := s.of(name)) else None for s in active),
     )
+
+
+def _strongest_first(baselines: Mapping[str, Score]) -> dict[str, Score]:
+    return dict(sorted(baselines.items(), key=lambda item: -(item[1].geomean_tflops or 0.0)))
 
 
 def _config(path: Path) -> RunConfig | None:

@@ -112,7 +112,7 @@ def score_table(summary: Summary) -> str:
 
 def _geomean_row(summary: Summary, names: Sequence[str], unit: Unit) -> list[str]:
     best, seed, last = summary.incumbent, summary.seed, summary.last
-    means = [seed and seed.geomean_tflops, best and best.geomean_tflops, last and last.geomean_tflops]
+    means = [of.geomean_tflops if of else None for of in (seed, best, last)]
     means += [summary.baselines[n].geomean_tflops for n in names]
     return ["geomean", *map(unit.text, means), times(summary.against(names[0]) if names else None), ""]
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from avo_tui.commands.named import number, print_json, run_of
+from avo_tui.launch import handle
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import NOTHING, clean, clock, moment, one_line, rate, span, table, times, versions_table
 from engine.record.errors import AvoError, UsageError
@@ -176,7 +177,7 @@ def versions(arguments: Namespace) -> int:
     if arguments.json:
         print_json([version_json(v) for v in summary.versions])
     elif not summary.versions:
-        print(f"run {folder.name} has no version yet; 'avo log {folder.name} --follow' shows what it does")
+        print(f"run {folder.name} has no version yet; 'avo log {handle(folder)} --follow' shows what it does")
     else:
         print(versions_table(summary))
     return 0

@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avo_tui.launch import handle
 from engine.data import kernels_directory
 from engine.record.errors import ConfigError, RunNotFound, UsageError
 from engine.record.reader import Attempt, Reader, Version
@@ -35,13 +36,13 @@ def version_of(reader: Reader, run: RunFolder, text: str) -> Version:
     if text == "best":
         found = reader.incumbent()
         if found is None:
-            raise RunNotFound(f"run {run.name} has no version yet; 'avo log {run.name} --follow' shows what it does")
+            raise RunNotFound(f"run {run.name} has no version yet; 'avo log {handle(run)} --follow' shows what it does")
         return found
     wanted = number(text, "v")
     found = reader.version(wanted)
     if found is None:
         count, _ = reader.counts()
-        there = f"it has {count} of them; 'avo versions {run.name}' lists them" if count else "it has none yet"
+        there = f"it has {count} of them; 'avo versions {handle(run)}' lists them" if count else "it has none yet"
         raise RunNotFound(f"run {run.name} has no version v{wanted}; {there}")
     return found
 
@@ -52,7 +53,7 @@ def attempt_of(reader: Reader, run: RunFolder, text: str) -> Attempt:
     found = reader.attempt(wanted)
     if found is None:
         _, count = reader.counts()
-        there = f"it has {count} of them; 'avo attempts {run.name}' lists them" if count else "it has none yet"
+        there = f"it has {count} of them; 'avo attempts {handle(run)}' lists them" if count else "it has none yet"
         raise RunNotFound(f"run {run.name} has no attempt a{wanted}; {there}")
     return found
 

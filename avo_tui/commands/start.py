@@ -14,6 +14,7 @@ from avo_tui import launch
 from avo_tui.commands.named import print_json, problem_of, run_and_version, run_of
 from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
+from avo_tui.launch import handle
 from avo_tui.summary import Summaries
 from engine.record.commands import send
 from engine.record.config import RunConfig, from_table, load
@@ -37,7 +38,7 @@ def run(arguments: Namespace) -> int:
     by = f"{config.problem} by {config.operator}, engine {started.pid}"
     print(f"run {folder.name}: {by}, in {folder.path}", flush=True)
     if arguments.detach:
-        print(f"watch it with 'avo attach {folder.name}', stop it with 'avo stop {folder.name}'")
+        print(f"watch it with 'avo attach {handle(folder)}', stop it with 'avo stop {handle(folder)}'")
         return 0
     if arguments.headless or not in_terminal():
         return follow(folder, started=started)
@@ -54,9 +55,9 @@ def attach(arguments: Namespace) -> int:
     if arguments.plain:
         return _plain(folder, readonly=arguments.readonly)
     if not in_terminal():
-        raise UsageError(f"this is not a terminal; 'avo attach {folder.name} --plain' prints lines instead")
+        raise UsageError(f"this is not a terminal; 'avo attach {handle(folder)} --plain' prints lines instead")
     if reason := no_room():
-        raise UsageError(f"{reason}; 'avo attach {folder.name} --plain' prints lines instead")
+        raise UsageError(f"{reason}; 'avo attach {handle(folder)} --plain' prints lines instead")
     return _room(folder, readonly=arguments.readonly)
 
 
@@ -79,7 +80,7 @@ def resume(arguments: Namespace) -> int:
     if arguments.json:
         print_json({"run": folder.name, "started": True, "pid": pid})
     else:
-        print(f"run {folder.name} goes on, engine {pid}; watch it with 'avo attach {folder.name}'")
+        print(f"run {folder.name} goes on, engine {pid}; watch it with 'avo attach {handle(folder)}'")
     return 0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from avo_tui.commands.named import print_json, run_of, version_of
+from avo_tui.launch import handle
 from avo_tui.summary import Summaries
 from engine.record.commands import DIRECTION_LIMIT, Command, Verb, check_direction, send
 from engine.record.errors import Refused, UsageError
@@ -39,7 +40,7 @@ def steer(arguments: Namespace) -> int:
 def not_running(folder: RunFolder, state: str) -> str:
     """Why a command cannot be given to a run without an engine."""
     ended = "has finished" if state == "finished" else "is not running"
-    return f"the engine of run {folder.name} {ended}; 'avo resume {folder.name}' starts it again"
+    return f"the engine of run {folder.name} {ended}; 'avo resume {handle(folder)}' starts it again"
 
 
 def _details(arguments: Namespace, reader: Reader, folder: RunFolder) -> Mapping[str, Any]:
@@ -110,6 +111,6 @@ def report(folder: RunFolder, answer: Command, *, as_json: bool) -> int:
     elif answer.state == "applied":
         print(f"#{answer.command} {answer.verb}: applied" + (f" ({answer.reason})" if answer.reason else ""))
     else:
-        later = f"'avo commands {folder.name}' shows what becomes of it"
+        later = f"'avo commands {handle(folder)}' shows what becomes of it"
         print(f"#{answer.command} {answer.verb}: {answer.state}; the engine takes it at its next boundary; {later}")
     return 1 if answer.state == "refused" else 0

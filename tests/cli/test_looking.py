@@ -174,3 +174,23 @@ def test_text_of_a_candidate_cannot_move_the_cursor():
     assert clean(nasty) == "a[2Jbc\nd   e"
     assert one_line(nasty) == "a[2Jbc d e"
     assert one_line("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_ratios_are_over_the_strongest_baseline(tmp_path):
+    from avo_tui.summary import Summaries
+    from engine.record.events import BaselineMeasured, VersionCommitted
+    from engine.record.journal import Journal
+    from engine.record.scores import ConfigurationScore, Score
+
+    def score(tflops):
+        return Score("p", True, "ok", "", "d", 1.0, (ConfigurationScore("c", True, tflops),), geomean_tflops=tflops)
+
+    folder = RunFolder(tmp_path)
+    with Journal.create(folder.journal, "r") as journal:
+        journal.append(VersionCommitted(0, "a" * 40, None, 0, "improved", "", "the seed", score(6.0)))
+        journal.append(BaselineMeasured("apple", score(2.0)), BaselineMeasured("zebra", score(4.0)))
+    with Summaries(folder) as summaries:
+        summary = summaries.take()
+    assert list(summary.baselines) == ["zebra", "apple"]
+    assert summary.rows()[0].ratio == 1.5
+    assert summary.against("apple") == 3.0
