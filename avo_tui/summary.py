@@ -27,8 +27,9 @@ from engine.record.scores import ConfigurationScore, Score
 class Row:
     """One configuration of the score table: the seed, the incumbent, the last attempt and each baseline.
 
-    `ratio` is the incumbent's throughput over the strongest baseline's (by geomean, the first one); `spread` the incumbent's standard
-    deviation as a fraction of its mean; `history` the throughput of each active version, oldest first.
+    `ratio` is the incumbent's throughput over the strongest baseline's (by geomean; the first one);
+    `spread` the incumbent's standard deviation as a fraction of its mean; `history` the throughput of
+    each active version, oldest first.
     """
 
     configuration: str
