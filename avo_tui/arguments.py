@@ -121,6 +121,7 @@ def _looking(commands: Any) -> None:
     log.add_argument("--tail", "-n", type=_count0, metavar="N", help="only the last N events")
     log.add_argument("--search", metavar="TEXT", help="only events with these words")
     _command(commands, "versions", "look:versions", "list the committed versions", run="?")
+    _command(commands, "costs", "ledger:show", "what each version cost, and each percent gained", run="?")
     attempts = _command(commands, "attempts", "look:attempts", "list what was tried, failures too", run="?")
     attempts.add_argument("--all", action="store_true", help="all of them, not only the last 50")
     attempts.add_argument(

@@ -44,7 +44,7 @@ def tokens_of(text: str) -> int:
 
 
 def _opening(session: Session, reason: str) -> str:
-    first = not session.reader.attempts(limit=2)
+    first = len(session.reader.attempts(limit=2)) < 2
     why = f"This conversation begins anew ({reason}). " if reason else ""
     state = (
         "Nothing has been tried yet." if first else "The record below was written by the engine; trust it over memory."
@@ -85,7 +85,8 @@ def _lineage(versions: Sequence[Version]) -> str:
 def _version(v: Version) -> str:
     ratio = f", {v.ratio:.3f}x its incumbent" if v.ratio else ""
     withdrawn = "" if v.active else " (withdrawn)"
-    return f"- v{v.version}{withdrawn} from v{v.parent}: {_figure(v.geomean_tflops)} TFLOPS{ratio}; {clip(v.name)}"
+    parent = "" if v.parent is None else f" from v{v.parent}"
+    return f"- v{v.version}{withdrawn}{parent}: {_figure(v.geomean_tflops)} TFLOPS{ratio}; {clip(v.name)}"
 
 
 def _ledger(reader: Reader) -> str:
