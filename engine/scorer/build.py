@@ -107,10 +107,11 @@ def _publish(output: Path, copy: Path, library: Path, log: str) -> None:
         fd = os.open(output, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise fail("build", f"the compiler left no library: {error.strerror}", log=log) from error
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_LIBRARY_BYTES:
+        os.close(fd)
+        raise fail("build", f"the library is not a plain file of at most {MAX_LIBRARY_BYTES >> 20} MiB", log=log)
     with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_LIBRARY_BYTES:
-            raise fail("build", f"the library is not a plain file of at most {MAX_LIBRARY_BYTES >> 20} MiB", log=log)
         copy.write_bytes(file.read(MAX_LIBRARY_BYTES))
     copy.chmod(0o755)
     copy.rename(library)

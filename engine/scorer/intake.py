@@ -74,9 +74,10 @@ def _read(folder: Path, name: str) -> bytes:
     except OSError as error:
         what = "is a link; candidates hold regular files only" if error.errno == errno.ELOOP else error.strerror
         raise fail("build", f"{name}: {what}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise fail("build", f"{name}: not a regular file; candidates hold regular files only")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise fail("build", f"{name}: not a regular file; candidates hold regular files only")
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise fail("build", f"{name}: larger than {MAX_BYTES >> 10} KiB")

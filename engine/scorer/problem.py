@@ -19,7 +19,7 @@ from engine.record.errors import ConfigError
 Suite = Literal["quick", "full"]
 LANGUAGES = {"cpp": "cpu", "cuda": "cuda"}
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
-MAX_ELEMENTS = 2**33
+MAX_ELEMENTS = 2**30
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Worker:
 
     def _how_it_ended(self) -> str:
         code = self._children.end(self._process, grace_s=2.0)
-        if self._nested and code > 128:  # bubblewrap passes a signal on as a shell does
+        if code > 128:  # as a shell reports a signal; so do bubblewrap, and runner.c of an abort
             code = 128 - code
         if code >= 0:
             return f"ended by itself with status {code}"
