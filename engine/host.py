@@ -23,6 +23,7 @@ from engine.record.config import ScorerConfig
 from engine.record.errors import ScorerError
 from engine.record.liveness import Identity, identity, process_alive
 from engine.record.scores import Integrity, Score
+from engine.spool import Spool
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 LINE_LIMIT = 64 * 1024 * 1024
@@ -54,12 +55,14 @@ class ScorerDied(ScorerError):
 class Host:
     """Asks one scorer process; starts it when needed, and again after it died or was interrupted.
 
+    With `spool` in its configuration there is no process: requests and results are files (engine/spool.py).
     `folder` receives scorer.log (its standard error) and scorer.pid (for the engine that comes after a crash).
     """
 
     def __init__(self, config: ScorerConfig, problem: Path, folder: Path) -> None:
         self._config, self._problem, self._folder = config, problem, folder
         self._process: asyncio.subprocess.Process | None = None
+        self._spool = Spool(Path(config.spool).expanduser().absolute()) if config.spool else None
         self._stopping: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._requests = 0
@@ -116,8 +119,8 @@ class Host:
     # --- its life ------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the scorer, when it does not run."""
-        if self._process is not None and self._process.returncode is None:
+        """Start the scorer, when it does not run. One behind a spool is started by a person, on its own host."""
+        if self._spool is not None or (self._process is not None and self._process.returncode is None):
             return
         command = list(self._config.command) or [sys.executable, "-m", "engine.scorer", "--serve"]
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +157,8 @@ class Host:
 
     async def _ask(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
         async with self._lock:
+            if self._spool is not None:
+                return await self._spool.ask(op, {**self._common(), **fields}, on_event)
             try:
                 return await self._ask_once(op, fields, on_event)
             except ScorerDied:

@@ -1,5 +1,6 @@
-"""`python -m engine.scorer`: one request on standard input and one result on standard output; or, with --serve, JSON
-lines both ways until the input ends. One rule: standard output carries JSON and nothing else.
+"""`python -m engine.scorer`: one request on standard input and one result on standard output; with --serve JSON lines
+both ways until the input ends; with --spool DIR requests and results as files (spool.py). One rule: standard output
+carries JSON and nothing else.
 """
 
 from __future__ import annotations

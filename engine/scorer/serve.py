@@ -124,13 +124,19 @@ def _needed(request: Mapping[str, Any], key: str) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     """`--serve` or one shot; see the module."""
-    if unknown := [a for a in arguments if a != "--serve"]:
-        print(f"engine.scorer: unknown argument {unknown[0]!r}; it takes --serve or nothing", file=sys.stderr)
+    spooled = arguments[:1] == ["--spool"]
+    if not spooled and (unknown := [a for a in arguments if a != "--serve"]):
+        print(
+            f"engine.scorer: unknown argument {unknown[0]!r}; it takes --serve, --spool DIR or nothing", file=sys.stderr
+        )
         return 2
     out = _private_stdout()
     server = Server()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: _leave(server))
+    _leave_on_signals(server)
+    if spooled:
+        from engine.scorer import spool
+
+        return spool.main(server, list(arguments[1:]))
     if "--serve" in arguments:
         return _serve(server, out)
     return _one_shot(server, out)
@@ -207,6 +213,21 @@ def _read(
     if os.getppid() != parent:  # whoever asked is gone; nobody waits for the rest
         _leave(server)
     inbox.put(None)
+
+
+def _leave_on_signals(server: Server) -> None:
+    """Leave at once when asked, even while the main thread waits in C for a candidate that hangs."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        os.read(woken, 1)
+        _leave(server)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _leave(server: Server) -> None:
