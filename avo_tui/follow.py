@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from avo_tui.launch import Started, handle, last_line
+from avo_tui.commands.named import handle
+from avo_tui.launch import Started, last_line
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import one_line, rate, score_table, span, times, versions_table
 from engine.record import events as ev

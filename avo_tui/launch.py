@@ -17,7 +17,7 @@ from engine.record.config import RunConfig, save
 from engine.record.errors import AvoError, ConfigError, JournalError, Refused
 from engine.record.liveness import engine_alive
 from engine.record.reader import Reader
-from engine.record.run import RunFolder, create_run, runs_directory
+from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
@@ -95,11 +95,6 @@ def prepare(directory: Path, config: RunConfig, name: str | None) -> RunFolder:
             f"cannot write {folder.config}: {error.strerror}; choose another place with --runs"
         ) from error
     return folder
-
-
-def handle(folder: RunFolder) -> str:
-    """How a person names this run on the command line: its name, or its path when it lies elsewhere."""
-    return folder.name if folder.path.parent == runs_directory() else str(folder.path)
 
 
 def start(folder: RunFolder, wait_s: float = WAIT_S) -> Started:

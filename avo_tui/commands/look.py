@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from avo_tui.commands.named import number, print_json, run_of
-from avo_tui.launch import handle
+from avo_tui.commands.named import handle, number, print_json, run_of
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import NOTHING, clean, clock, moment, one_line, rate, span, table, times, versions_table
 from engine.record.errors import AvoError, UsageError

@@ -8,7 +8,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avo_tui.launch import handle
 from engine.data import kernels_directory
 from engine.record.errors import ConfigError, RunNotFound, UsageError
 from engine.record.reader import Attempt, Reader, Version
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
 def run_of(arguments: Namespace) -> RunFolder:
     """The run that the arguments name, or the newest one."""
     return find_run(runs_directory(arguments.runs), arguments.run)
+
+
+def handle(folder: RunFolder) -> str:
+    """How a person names this run on the command line: its name, or its path when it lies elsewhere."""
+    return folder.name if folder.path.parent == runs_directory() else str(folder.path)
 
 
 def number(text: str, letter: str) -> int:

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from avo_tui.commands.named import print_json, run_of, version_of
-from avo_tui.launch import handle
+from avo_tui.commands.named import handle, print_json, run_of, version_of
 from avo_tui.summary import Summaries
 from engine.record.commands import DIRECTION_LIMIT, Command, Verb, check_direction, send
 from engine.record.errors import Refused, UsageError

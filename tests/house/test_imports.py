@@ -1,8 +1,10 @@
 """Who may import whom: DESIGN's table of rooms, walked over the source of every module, lazy imports too."""
 
 import ast
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +131,20 @@ def test_the_scorer_loads_from_a_copy_of_the_engine_and_a_problem_alone(tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "engine" / "__init__.py")
+
+
+def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
+    """A ratio, because machines differ: beside an interpreter that loads what any command line needs."""
+    env = {**os.environ, "AVO_RUNS": str(tmp_path)}
+
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *command], env=env, capture_output=True, check=False)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    base = best("-c", "import argparse, dataclasses, json, sqlite3, tomllib")
+    assert best("-m", "avo_tui.cli", "runs") < 4 * base
+    assert best("-m", "avo_tui.cli", "--help") < 3 * base
