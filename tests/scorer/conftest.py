@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -44,7 +45,8 @@ class Scorer:
         self.events: list[dict[str, Any]] = []
         self._numbers = itertools.count()
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def send(self, **request: Any) -> str:
         name = str(request.setdefault("id", f"r{next(self._numbers)}"))
@@ -77,12 +79,14 @@ class Scorer:
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        self._reader.join(5)
         self.process.stdout.close()
 
     def _read(self) -> None:

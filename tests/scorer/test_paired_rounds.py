@@ -1,0 +1,102 @@
+"""Rounds: several sources in fresh processes, interleaved, every call checked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, Scorer
+
+HERE = Path(__file__).parent
+TILED, NAIVE = HERE / "honest" / "tiled.cpp", HERE / "honest" / "naive.cpp"
+
+
+def rounds(scorer: Scorer, *sources: object, **more: object):
+    return scorer.ask(
+        op="rounds", sources=[str(s) for s in sources], problem=SMALL, **{"rounds": 2, "first": 0, **more}
+    )
+
+
+def spinner(tmp_path: Path) -> Path:
+    folder = tmp_path / "spinner"
+    folder.mkdir()
+    shutil.copy(HERE / "cheats" / "leaves_spinning_threads.cpp", folder)
+    shutil.copy(HERE / "cheats" / "base.h", folder)
+    return folder
+
+
+def test_a_round_has_a_latency_per_source_and_configuration(scorer: Scorer):
+    found = rounds(scorer, TILED, NAIVE, "baseline:torch_sdpa")
+    assert found["configurations"] == ["full_128", "full_256", "causal_256", "causal_512"]
+    assert len(found["rounds"]) == 2
+    for r in found["rounds"]:
+        assert sorted(r["order"]) == [0, 1, 2]
+        assert [len(row) for row in r["latency_us"]] == [4, 4, 4]
+        assert all(us > 0 for row in r["latency_us"] for us in row)
+        assert r["failures"] == [None, None, None]
+        assert r["seconds"] > 0
+    assert found["integrity"]["tier"]
+
+
+def test_the_order_turns_from_round_to_round(scorer: Scorer):
+    first = rounds(scorer, TILED, NAIVE, configurations=["full_128"], rounds=4)["rounds"]
+    assert {tuple(r["order"]) for r in first} == {(0, 1), (1, 0)}
+    again = rounds(scorer, TILED, NAIVE, configurations=["full_128"], rounds=1, first=1)["rounds"]
+    assert again[0]["order"] == first[1]["order"]
+
+
+def test_the_faster_source_is_the_faster_one(scorer: Scorer, candidate):
+    eight_times = """#define attention_forward once
+#include "once.inc"
+#undef attention_forward
+extern "C" void attention_forward(const float* q, const float* k, const float* v, float* o, int b, int hq, int hk,
+                                  int s, int d, int c, float x) {
+    for (int i = 0; i < 8; ++i) once(q, k, v, o, b, hq, hk, s, d, c, x);
+}
+"""
+    slow = candidate(eight_times, once__inc=NAIVE.read_text())
+    found = rounds(scorer, NAIVE, slow, configurations=["full_128"], rounds=3)["rounds"]
+    once, eight = (min(r["latency_us"][source][0] for r in found) for source in range(2))
+    assert 3 < eight / once < 20
+
+
+def test_a_source_that_fails_is_named_and_the_others_are_measured(scorer: Scorer, candidate):
+    wrong = TILED.read_text().replace("sum[x] * scale;", "sum[x] * scale * 1.01f;")
+    found = rounds(scorer, NAIVE, candidate(wrong), configurations=["full_128"])
+    assert len(found["rounds"]) == 1
+    r = found["rounds"][0]
+    assert r["failures"][0] is None and r["latency_us"][0][0] > 0
+    assert r["failures"][1]["stage"] == "check"
+    assert r["failures"][1]["reason"]
+    assert r["latency_us"][1] == [None]
+
+
+def test_a_source_that_does_not_build_is_a_failure_of_every_round(scorer: Scorer, candidate):
+    r = rounds(scorer, NAIVE, candidate("int broken("), configurations=["full_128"])["rounds"][0]
+    assert r["failures"][1]["stage"] == "build"
+
+
+def test_threads_that_one_source_leaves_spinning_do_not_slow_the_other(scorer: Scorer, tmp_path: Path):
+    """A worker is frozen while it is not its turn (catalogue line 13)."""
+    same = rounds(scorer, TILED, TILED, configurations=["full_256"], rounds=4)["rounds"]
+    beside = rounds(scorer, TILED, spinner(tmp_path), configurations=["full_256"], rounds=4)["rounds"]
+    assert min(r["latency_us"][0][0] for r in beside) < 1.6 * min(r["latency_us"][0][0] for r in same)
+
+
+def test_a_skip_that_begins_after_some_calls_is_caught_in_rounds_too(scorer: Scorer, tmp_path: Path):
+    folder = tmp_path / "skips"
+    folder.mkdir()
+    shutil.copy(HERE / "cheats" / "skips_after_three_calls.cpp", folder)
+    shutil.copy(HERE / "cheats" / "base.h", folder)
+    assert rounds(scorer, TILED, folder)["rounds"][0]["failures"][1]["stage"] == "check"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_one_kernel_against_itself_shows_no_difference(scorer: Scorer):
+    from math import exp, log
+
+    found = rounds(scorer, TILED, TILED, rounds=40)["rounds"]
+    ratios = [sum(log(b / a) for a, b in zip(*r["latency_us"], strict=True)) / 4 for r in found]
+    assert abs(exp(sum(ratios) / len(ratios)) - 1) < 0.02
