@@ -121,8 +121,8 @@ static void deny_list(int shared, int network) {
         __NR_shmget, __NR_shmat, __NR_shmctl, __NR_msgget, __NR_semget, __NR_mq_open, __NR_sched_setaffinity,
         __NR_sched_setscheduler, __NR_sched_setparam, __NR_sched_setattr, __NR_setpriority, __NR_ioprio_set,
         __NR_prlimit64, __NR_pidfd_open,
-        /* Whoever cannot leave the process group dies with it: no daemons. */
-        __NR_setsid, __NR_setpgid,
+        /* Whoever cannot leave the session is found by it and dies with it: no daemons. */
+        __NR_setsid,
     };
     uint32_t denied = refuse_with(EPERM);
     Filter f;

@@ -1,7 +1,7 @@
 """The second tier, for machines without user namespaces: Landlock and a wider system call filter.
 
 One rule: what Landlock does not cover is refused by the filter (sockets, SysV memory, other processes' priorities,
-leaving the process group), so that this tier promises the same as the first, with a coarser view of the machine.
+leaving the session), so that this tier promises the same as the first, with a coarser view of the machine.
 """
 
 from __future__ import annotations

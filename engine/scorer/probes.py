@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from engine.record.errors import AvoError
 from engine.record.scores import Check
 from engine.scorer import toolchain as tools
-from engine.scorer.sandbox import BWRAP, Sandbox, confine, prepare
+from engine.scorer.sandbox import BWRAP, Sandbox, confine, kill, prepare
 from engine.scorer.text import one_line
 
 INSIDE = (
@@ -94,8 +93,7 @@ def _run(sandbox: Sandbox, workspace: Path, arguments: list[str]) -> tuple[str, 
         return f"{error.strerror}\n", False
     os.close(hold_write)
     said = _until_done(process)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill(process.pid)
     process.wait()
     died = _closes(hold_read)
     os.close(hold_read)

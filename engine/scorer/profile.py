@@ -38,7 +38,7 @@ def profile(bench: Bench, device: CpuDevice, source: Path, options: Options, emi
         facts["profile.failed"] = failed.failure.stage
         return {"text": f"no profile: {failed.failure.reason}", "facts": facts, "log": failed.log}
     listing = disassemble(built.library)
-    facts.update(_code_facts(listing))
+    facts.update(code_facts(listing))
     facts.update(_score_facts(speeds, facts))
     facts.update(_parallel_fact(bench, built, options))
     flags = (*problem.build.flags, *candidate.flags)
@@ -77,7 +77,8 @@ def _latency_us(bench: Bench, worker: Runs, shape: Configuration, options: Optio
     return quantile(calls or [first])
 
 
-def _code_facts(listing: Listing | None) -> Facts:
+def code_facts(listing: Listing | None) -> Facts:
+    """What the listing says of the hot loop and of what is called; nothing without one."""
     if listing is None:
         return {}
     facts: Facts = {

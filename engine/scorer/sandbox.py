@@ -11,9 +11,12 @@ the person said --unsafe-no-sandbox, which marks every score. Never as root: roo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import stat
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -207,6 +210,35 @@ def give(sandbox: Sandbox, folder: Path) -> None:
     """Let the sandbox's worker uid write one folder."""
     if not sandbox.unsafe and os.geteuid() == 0:
         os.chown(folder, worker_uid() or 0, worker_uid() or 0)
+
+
+def kill(leader: int) -> None:
+    """SIGKILL a confined program and everything of it: its process group, and whoever is in the session it leads.
+
+    With bubblewrap the group is enough, all else dies with it. With Landlock nothing inside can leave the session.
+    """
+    for _ in range(100):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+        members = _session(leader)
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not members:
+            return
+        time.sleep(0.002)
+
+
+def _session(leader: int) -> list[int]:
+    """Living processes of the session of `leader` (proc(5): the sixth field of stat)."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == leader and fields[0] not in "ZX":
+                    found.append(int(process.name))
+    return found
 
 
 def overfull(workspace: Path) -> str | None:

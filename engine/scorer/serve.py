@@ -26,7 +26,7 @@ from engine.scorer.children import Children, become_subreaper
 from engine.scorer.failure import Cancelled
 from engine.scorer.problem import Problem, Suite
 
-OPERATIONS = ("score", "rounds", "profile", "baseline", "probe")
+OPERATIONS = ("score", "rounds", "profile", "baseline", "build", "probe")
 
 
 class Server:
@@ -45,6 +45,8 @@ class Server:
         if operation == "probe":
             return self._probe(request)
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
+        if operation == "build":
+            return self._build(request)
         bench = self._bench(request)
         options = _options(bench.judge.problem, request)
         if operation == "score":
@@ -72,6 +74,14 @@ class Server:
         if key not in self._benches:
             self._benches[key] = _open(chosen, threads, self.children)
         return self._benches[key]
+
+    def _build(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Compile only: no device is opened."""
+        from engine.scorer.compiled import compiled
+
+        chosen, source = problem.load(_needed(request, "problem")), Path(_needed(request, "source"))
+        timeout_s = float(request.get("build_timeout_s") or 120.0)
+        return compiled(chosen, source, self.children, str(request.get("architecture") or ""), timeout_s)
 
     def _probe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         toolchain = tools.find()
@@ -155,7 +165,7 @@ def _one_shot(server: Server, out: int) -> int:
         print(f"engine.scorer: {error}", file=sys.stderr)
         return error.exit_code
     _write(out, result)
-    return 0 if result.get("correct", True) else 1
+    return 0 if result.get("correct", result.get("built", True)) else 1
 
 
 def _serve(server: Server, out: int) -> int:

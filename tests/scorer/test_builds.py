@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Scorer
+from served import SMALL, Scorer
 
 HONEST = (Path(__file__).parent / "honest" / "naive.cpp").read_text()
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Scorer, failed_checks
+from served import Scorer, failed_checks
 
 HERE = Path(__file__).parent
 CHEATS = sorted((HERE / "cheats").glob("*.cpp"))

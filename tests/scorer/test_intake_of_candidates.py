@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from served import SMALL
 
 from engine.scorer import intake
 from engine.scorer.failure import CandidateFailed

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Scorer
+from served import SMALL, Scorer
 
 HERE = Path(__file__).parent
 TILED, NAIVE = HERE / "honest" / "tiled.cpp", HERE / "honest" / "naive.cpp"

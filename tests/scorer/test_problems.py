@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import KERNELS, ROOT, SMALL
+from served import KERNELS, ROOT, SMALL
 
 from engine.record.errors import ConfigError
 from engine.scorer.problem import load

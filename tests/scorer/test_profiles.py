@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import SMALL, Scorer
+from served import SMALL, Scorer
 
 from engine.scorer.assembly import parse
 from engine.scorer.text import clean, one_line

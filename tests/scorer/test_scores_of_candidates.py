@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import KERNELS, ROOT, SMALL, Scorer, ScorerFailed, failed_checks
+from served import KERNELS, ROOT, SMALL, Scorer, ScorerFailed, failed_checks
 
 from engine.record.scores import Score
 

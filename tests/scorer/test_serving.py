@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Scorer
+from served import SMALL, Scorer
 
 HEAD = 'extern "C" void attention_forward(const float*, const float*, const float*, float*, int, int, int, int, int, int, float)'
 HONEST = Path(__file__).parent / "honest" / "naive.cpp"

@@ -5,10 +5,6 @@ One rule, the CPU profile's: facts are measured or read from the binary; a fact 
 
 from __future__ import annotations
 
-import collections
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +12,14 @@ import torch
 
 from engine.record.scores import geomean
 from engine.scorer import intake
-from engine.scorer import toolchain as tools
 from engine.scorer.build import Built, build
+from engine.scorer.cuda.code import Facts, code_facts, code_text, instruction_mix, ptxas_report
 from engine.scorer.failure import CandidateFailed
 from engine.scorer.timing import quantile
 
 if TYPE_CHECKING:
     from engine.scorer.bench import Bench, Emit, Options
     from engine.scorer.cuda.device import CudaDevice
-
-Facts = dict[str, float | bool | str]
-
-# What an instruction is for, by the beginning of its SASS name (CUDA Binary Utilities, Hopper instruction set).
-CLASSES = {
-    "tensor_core": ("HGMMA", "HMMA", "UTCHMMA", "UTCQMMA"),
-    "special_function": ("MUFU",),
-    "fma": ("FFMA", "FMUL", "FADD", "FMNMX", "HFMA2", "FSETP", "FSEL"),
-    "integer": ("IADD3", "IMAD", "LOP3", "SHF", "LEA", "ISETP", "VIMNMX", "PRMT", "MOV", "SEL"),
-    "shared": ("LDS", "STS", "LDSM", "STSM"),
-    "global": ("LDG", "STG", "UTMALDG", "UTMASTG", "UBLKCP", "LDGSTS"),
-    "spill": ("LDL", "STL"),
-    "sync": ("SYNCS", "BAR", "WARPSYNC", "WARPGROUP", "DEPBAR", "ELECT"),
-}
-_ENTRY = re.compile(r"Compiling entry function '([^']+)'")
-_USED = re.compile(r"Used (\d+) registers")
-_SHARED = re.compile(r"(\d+) bytes smem")
-_SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
-_SASS = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+\s+|@!?UPT\s+|@!?PT\s+)?([A-Z][A-Z0-9_]*)")
 
 
 def profile(bench: Bench, device: CudaDevice, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
@@ -58,7 +35,7 @@ def profile(bench: Bench, device: CudaDevice, source: Path, options: Options, em
         return {"text": f"no profile: {failed.failure.reason}", "facts": facts, "log": failed.log}
     kernels = ptxas_report(built.log)
     mix = instruction_mix(built.library)
-    facts.update(_code_facts(kernels, mix))
+    facts.update(code_facts(kernels, mix))
     facts.update(_score_facts(speeds, float(facts["machine.peak_tflops"])))
     return {"text": _text(device, facts, speeds, kernels, mix), "facts": facts, "log": built.log}
 
@@ -70,43 +47,6 @@ def machine_facts() -> Facts:
     facts["machine.memory_gb"] = round(properties.total_memory / 1e9, 1)
     facts["machine.peak_tflops"] = round(_matmul_tflops(), 1)
     return facts
-
-
-def ptxas_report(log: str) -> dict[str, dict[str, int]]:
-    """Registers, static shared memory and spills of each entry function, from `ptxas -v`."""
-    found: dict[str, dict[str, int]] = {}
-    name = ""
-    for line in log.splitlines():
-        if match := _ENTRY.search(line):
-            name = match[1]
-            found.setdefault(name, {"registers": 0, "shared_bytes": 0, "spill_bytes": 0})
-        elif name and (match := _SPILLS.search(line)):
-            found[name]["spill_bytes"] = int(match[1]) + int(match[2])
-        elif name and (match := _USED.search(line)):
-            found[name]["registers"] = int(match[1])
-            shared = _SHARED.search(line)
-            found[name]["shared_bytes"] = int(shared[1]) if shared else 0
-    return found
-
-
-def instruction_mix(library: Path) -> dict[str, int] | None:
-    """How many machine instructions of each class the library holds, or None without cuobjdump."""
-    path = shutil.which("cuobjdump") or shutil.which("cuobjdump", path="/usr/local/cuda/bin:/opt/cuda/bin")
-    if path is None:
-        return None
-    argv = [path, "--dump-sass", str(library)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=tools.environment(), timeout=120)
-    return classify(done.stdout) if done.returncode == 0 else None
-
-
-def classify(sass: str) -> dict[str, int]:
-    """Count a SASS listing's instructions by class."""
-    counts: collections.Counter[str] = collections.Counter()
-    for line in sass.splitlines():
-        if match := _SASS.match(line):
-            name = match[1]
-            counts[next((c for c, begins in CLASSES.items() if name.startswith(begins)), "other")] += 1
-    return dict(counts)
 
 
 def _matmul_tflops(size: int = 8192) -> float:
@@ -138,18 +78,6 @@ def _speeds(bench: Bench, device: CudaDevice, built: Built, options: Options, em
     return speeds
 
 
-def _code_facts(kernels: dict[str, dict[str, int]], mix: dict[str, int] | None) -> Facts:
-    facts: Facts = {}
-    if kernels:
-        facts["profile.registers"] = max(k["registers"] for k in kernels.values())
-        facts["profile.spills"] = max(k["spill_bytes"] for k in kernels.values())
-    if mix:
-        total = sum(mix.values())
-        facts.update({f"profile.{name}_share": round(count / total, 4) for name, count in mix.items()})
-        facts["profile.wgmma"] = mix.get("tensor_core", 0) > 0
-    return facts
-
-
 def _score_facts(speeds: dict[str, float], peak: float) -> Facts:
     found: Facts = {}
     if mean := geomean(list(speeds.values())):
@@ -176,16 +104,6 @@ def _text(
         f"{'configuration':<20}{'TFLOPS':>9}{'of matmul':>11}",
         *(f"{name:<20}{speed:>9.1f}{speed / peak:>11.1%}" for name, speed in speeds.items()),
         "",
-        f"{'kernel':<48}{'registers':>10}{'shared B':>10}{'spill B':>9}",
-        *(
-            f"{name[:46]:<48}{k['registers']:>10}{k['shared_bytes']:>10}{k['spill_bytes']:>9}"
-            for name, k in kernels.items()
-        ),
+        *code_text(kernels, mix),
     ]
-    if mix is None:
-        return "\n".join([*lines, "", "no instruction mix: cuobjdump (CUDA toolkit) is not installed"])
-    total = sum(mix.values())
-    counts = sorted(mix.items(), key=lambda kv: -kv[1])
-    return "\n".join(
-        [*lines, "", "machine instructions (static)", *(f"{n:<20}{c:>7}{c / total:>8.1%}" for n, c in counts)]
-    )
+    return "\n".join(lines)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 
-from engine.record.errors import ScorerError
+from engine.record.errors import ScorerError, UsageError
 from engine.scorer import toolchain as tools
 from engine.scorer.text import one_line
 from engine.scorer.toolchain import Toolchain
@@ -19,6 +20,8 @@ _PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 @cache
 def find(architecture: str) -> Toolchain:
     """nvcc for one architecture ("90a"). Raises ScorerError when there is none."""
+    if not re.fullmatch(r"\d{2,3}[af]?", architecture):
+        raise UsageError(f"architecture {architecture!r} is none; write 80, 90a or sm_100a")
     path = shutil.which("nvcc") or next((p for p in _PLACES if Path(p).is_file()), None)
     if path is None:
         raise ScorerError("no nvcc on PATH; install the CUDA toolkit, for example: apt-get install nvidia-cuda-toolkit")
