@@ -33,6 +33,8 @@ BASELINE = "baseline:"
 def score(arguments: Namespace) -> int:
     """`avo score`: check and time a candidate; exit code 1 when it is not correct."""
     problem = problem_of(arguments.problem)
+    if arguments.build_only:
+        return _build_only(arguments, problem)
     require(problem.language)
     chosen = _configurations(arguments.configuration, problem)
     with _sources([arguments.source], arguments.runs) as (source,):
@@ -51,6 +53,25 @@ def score(arguments: Namespace) -> int:
     else:
         _print_score(found)
     return 0 if found.correct else 1
+
+
+def _build_only(arguments: Namespace, problem: Problem) -> int:
+    """Compile and look at the machine code, without the device."""
+    with _sources([arguments.source], arguments.runs) as (source,):
+        result = ask("build", {
+            "source": str(source),
+            "problem": str(problem.folder),
+            "architecture": arguments.architecture,
+            "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
+        }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
+    if arguments.json:
+        print_json(dict(result))
+    elif result["built"]:
+        print(f"{problem.name}  built in {result['seconds']:.1f} s, not run\n{clean(result['text'])}")
+    else:
+        print(f"{problem.name}  NOT built ({result['stage']}): {one_line(result['reason'])}")
+        print(clean(result["log"]).rstrip())
+    return 0 if result["built"] else 1
 
 
 def _print_score(found: Score) -> None:

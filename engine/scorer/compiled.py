@@ -23,7 +23,7 @@ DEFAULT_ARCHITECTURE = "90a"
 
 
 def compiled(problem: Problem, source: Path, children: Children, architecture: str, timeout_s: float) -> dict[str, Any]:
-    """{"correct": None, "built", "stage", "reason", "machine", "text", "facts", "log", ...}; checks nothing."""
+    """{"built", "stage", "reason", "machine", "text", "facts", "log", ...}; nothing is checked or timed."""
     begin, toolchain = time.monotonic(), _toolchain(problem, architecture)
     result: dict[str, Any] = {
         "problem": problem.name, "built": False, "stage": "ok", "reason": "", "machine": _machine(problem, toolchain),
