@@ -21,6 +21,7 @@ from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
+NVCC_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -61,16 +62,21 @@ class Started:
             time.sleep(POLL_S)
 
 
-def missing(language: str) -> list[Missing]:
-    """What a run of a problem in this language ("cpp" or "cuda") lacks on this machine."""
+def missing(language: str | None) -> list[Missing]:
+    """What a run of a problem in this language ("cpp" or "cuda"; None: scored elsewhere) lacks on this machine."""
     lacks = []
     if shutil.which("git") is None:
         lacks.append(Missing("git", "install it (Debian and Ubuntu: apt install git)"))
-    if language == "cuda" and shutil.which("nvcc") is None:
+    if language == "cuda" and nvcc() is None:
         lacks.append(Missing("nvcc, the CUDA compiler,", "install the CUDA toolkit and put its bin folder on PATH"))
     if language == "cpp" and compiler() is None:
         lacks.append(Missing("a C++ compiler", "install one (Debian and Ubuntu: apt install g++)"))
     return lacks
+
+
+def nvcc() -> str | None:
+    """The CUDA compiler: on PATH, or where the toolkit puts it."""
+    return shutil.which("nvcc") or next((p for p in NVCC_PLACES if Path(p).is_file()), None)
 
 
 def compiler() -> str | None:
@@ -79,8 +85,8 @@ def compiler() -> str | None:
     return next((found for name in named if name and (found := shutil.which(name))), None)
 
 
-def require(language: str) -> None:
-    """Raises with one line when this machine cannot run a problem in this language."""
+def require(language: str | None) -> None:
+    """Raises with one line when this machine lacks what a run needs (`missing`)."""
     if lacks := missing(language):
         raise ConfigError("; ".join(map(str, lacks)) + "; 'avo doctor' says what this machine can do")
 

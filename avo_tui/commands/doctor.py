@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from avo_tui.commands.named import print_json, shipped_problems
 from avo_tui.commands.start import default_operator, has_key, no_room
-from avo_tui.launch import compiler
+from avo_tui.launch import compiler, nvcc
 from avo_tui.scoring import ask
 from avo_tui.tables import one_line
 from engine import __version__
@@ -130,7 +130,7 @@ def _gpu() -> Finding:
     if smi is None:
         return Finding("gpu", "note", "no NVIDIA driver here; the CPU problems run, the CUDA ones do not")
     found = _first_line(smi, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    if shutil.which("nvcc") is None:
+    if nvcc() is None:
         return Finding("gpu", "note", f"{found}; no nvcc", "install the CUDA toolkit and put its bin folder on PATH")
     return Finding("gpu", "ok", found)
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avo_tui.commands.named import print_json, run_of, version_of
+from avo_tui.commands.named import print_json, problem_of, run_of, version_of
 from avo_tui.tables import moment, one_line, rate, score_lines, times
 from engine.record.config import load
 from engine.record.errors import ConfigError, LineageError
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
+from engine.record.scores import Score
+
+if TYPE_CHECKING:
+    from engine.scorer.problem import Problem
+
+
+HEADER = "avo_abi.h"
 
 
 def export(arguments: Namespace) -> int:
@@ -26,9 +36,12 @@ def export(arguments: Namespace) -> int:
         raise LineageError(f"{folder.lineage} is missing; the versions' sources lay there")
     directory = Path(arguments.output).expanduser().absolute()
     written = Lineage(folder.lineage).export(version.version, directory)
+    problem = _problem(folder)
+    score = replace(version.score, baselines=version.score.baselines or baselines)
     extra = {
-        "score.json": json.dumps(version.score.to_json(), indent=1) + "\n",
-        "README.md": _readme(folder, version, [p.name for p in written]),
+        **_header(problem, directory),
+        "score.json": json.dumps(score.to_json(), indent=1) + "\n",
+        "README.md": _readme(folder, version, score, problem, [p.name for p in written]),
     }
     try:
         for name, text in extra.items():
@@ -39,37 +52,54 @@ def export(arguments: Namespace) -> int:
     if arguments.json:
         print_json({"run": folder.name, "version": version.version, "directory": str(directory), "files": files})
     else:
-        rivals = "".join(f", {name} measured beside it" for name in baselines)
-        print(f"v{version.version} of {folder.name} written to {directory}: {', '.join(files)}{rivals}")
+        print(f"v{version.version} of {folder.name} written to {directory}: {', '.join(files)}")
     return 0
 
 
-def _readme(folder: RunFolder, v: Version, names: list[str]) -> str:
+def _problem(folder: RunFolder) -> Problem | None:
+    """The run's problem, for its flags and header; None when it is not on this machine."""
     try:
-        problem = load(folder.config).problem
+        config = load(folder.config)
+        return problem_of(config.problem_path if Path(config.problem_path).is_dir() else config.problem)
     except ConfigError:
-        problem = v.score.problem
-    cuda = any(name.endswith(".cu") for name in names)
-    units = " ".join(n for n in names if n.endswith((".cpp", ".cc", ".cxx", ".c", ".cu")))
-    build = f"nvcc -O3 -std=c++17 -arch=native -shared -Xcompiler -fPIC {units} -o libattention.so" if cuda else (
-        f"c++ -O3 -march=native -std=c++17 -fopenmp -shared -fPIC {units} -o libattention.so"
-    )  # fmt: skip
-    if "flags.txt" in names:
-        build += " $(grep -v '^#' flags.txt)"
-    return f"""# {problem}: version v{v.version} of run {folder.name}
+        return None
+
+
+def _header(problem: Problem | None, directory: Path) -> dict[str, str]:
+    """The ABI's header, when the sources include it and do not bring it."""
+    header = problem.folder / HEADER if problem else None
+    sources = [p.read_text("utf-8", "replace") for p in directory.iterdir() if p.is_file()]
+    wanted = any(f'"{HEADER}"' in text for text in sources) and not (directory / HEADER).exists()
+    return {HEADER: header.read_text("utf-8")} if wanted and header and header.is_file() else {}
+
+
+def _readme(folder: RunFolder, v: Version, score: Score, problem: Problem | None, names: list[str]) -> str:
+    return f"""# {score.problem}: version v{v.version} of run {folder.name}
 
 {one_line(v.name or v.direction) or "The seed."}
 
 Committed {moment(v.created_at)} as {v.commit}, {v.verdict}{f" {times(v.ratio)}" if v.ratio else ""}:
-{rate(v.geomean_tflops)} geomean on {v.score.device}.
+{rate(v.geomean_tflops)} geomean on {score.device}. Build it, as the scorer did but outside of its sandbox:
 
-    {build}
+    {_build(score, problem, names)}
 
-It exports `attention_forward`; the flags above are a start, the scorer's own lie in the problem's `problem.toml`.
-Check and time it on your machine with `avo score . --problem {problem}`. The scores it was committed with, also in
-`score.json`:
+It exports `attention_forward`. Check and time it on your machine with `avo score . --problem {score.problem}`.
+Its scores beside the baselines of its run, also in `score.json`:
 
 ```
-{score_lines(v.score)}
+{score_lines(score)}
 ```
 """
+
+
+def _build(score: Score, problem: Problem | None, names: list[str]) -> str:
+    """The compiler's command line: the problem's own flags, and the candidate's."""
+    units = [n for n in names if n.endswith((".cpp", ".cc", ".cxx", ".c", ".cu"))]
+    own = ["$(grep -v '^#' flags.txt)"] if "flags.txt" in names else []
+    if any(n.endswith(".cu") for n in names):
+        arch = re.search(r"sm_\w+", score.device)
+        flags = [*(problem.build.flags if problem else ("-O3", "-std=c++17"))]
+        start = ["nvcc", *flags, f"-arch={arch[0] if arch else 'native'}", "-shared", "-Xcompiler=-fPIC"]
+    else:
+        start = ["c++", *(problem.build.flags if problem else ("-O3", "-march=native", "-fopenmp")), "-fPIC", "-shared"]
+    return " ".join([*start, *own, "-I.", *units, "-o libattention.so"])

@@ -30,8 +30,8 @@ KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 def run(arguments: Namespace) -> int:
     """`avo run`: start a run; in a terminal open the control room on it, else print its progress."""
     problem = _problem(arguments)
-    launch.require(problem.language)
     config = _config(arguments, problem)
+    launch.require(_language(config, problem))
     folder = launch.prepare(runs_directory(arguments.runs), config, arguments.name)
     started = launch.start(folder)
     by = f"{config.problem} by {config.operator}, engine {started.pid}"
@@ -74,7 +74,8 @@ def resume(arguments: Namespace) -> int:
             answer = wait_for(summaries.reader, number, 0.0 if arguments.no_wait else arguments.wait)
             return report(folder, answer, as_json=arguments.json)
         _again(folder, summaries, limits)
-    launch.require(_language(folder))
+    config = load(folder.config)
+    launch.require(_language(config, problem_of(config.problem_path)))
     pid = launch.start(folder).pid
     if arguments.json:
         print_json({"run": folder.name, "started": True, "pid": pid})
@@ -92,8 +93,9 @@ def _again(folder: RunFolder, summaries: Summaries, limits: dict[str, float]) ->
         send(folder.journal, "resume", issued_seq=summaries.reader.last_seq())
 
 
-def _language(folder: RunFolder) -> str:
-    return problem_of(load(folder.config).problem_path).language
+def _language(config: RunConfig, problem: Problem) -> str | None:
+    """What must be compiled on this machine: nothing when another one scores."""
+    return None if config.scorer.command or config.scorer.spool else problem.language
 
 
 def _problem(arguments: Namespace) -> Problem:

@@ -23,7 +23,7 @@ def test_status_json_is_the_contract(past):
 
 
 def test_status_names_the_incumbent_its_gain_and_the_baseline(past):
-    said = past("status")
+    said = past("status", "climb")
     assert said.code == 0
     assert "climb  finished  tiny" in said.out
     assert "v4 " in said.out
@@ -150,6 +150,8 @@ def test_export_writes_sources_score_and_how_to_build(past, tmp_path):
     assert "// speed: 6" in (tmp_path / "out" / "attention.cpp").read_text()
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "avo score . --problem tiny" in readme
+    assert "c++ -O2 -fPIC -shared -I. attention.cpp -o libattention.so" in readme
+    assert "torch_sdpa" in readme
     past("export", "climb", "best", "-o", str(tmp_path / "out")).refused(2, "not empty")
 
 
@@ -164,7 +166,7 @@ def test_lists_of_directions_alerts_and_commands_are_json_too(past):
 def test_a_run_is_found_by_a_unique_beginning_and_by_its_path(past):
     assert past("status", "cli", "--json").json["run"] == "climb"
     assert past("status", str(past.runs / "climb"), "--json").json["run"] == "climb"
-    assert past("status", "--runs", str(past.runs), "--json").json["run"] == "climb"
+    assert past("status", "climb", "--runs", str(past.runs), "--json").json["run"] == "climb"
 
 
 def test_text_of_a_candidate_cannot_move_the_cursor():
