@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from messages_server.segments import Segment, blocks_of, chain, segments_of, signature
@@ -28,8 +29,8 @@ class Rejected(Exception):
         self.status, self.type = status, type
 
 
-def check(body: Any, *, window_tokens: int, paused: Any = None) -> list[Segment]:
-    """Refuse what the API refuses; returns the request's segments. `paused` is a reply that may be continued."""
+def check(body: Any, *, window_tokens: int, paused: Sequence[Any] = ()) -> list[Segment]:
+    """Refuse what the API refuses; returns the request's segments. `paused`: replies that may be continued."""
     _shape(body)
     for tool in body.get("tools") or []:
         _tool(tool)
@@ -83,11 +84,12 @@ def _breakpoints(body: dict[str, Any]) -> None:
         raise Rejected(f"A maximum of 4 blocks with cache_control may be provided. Found {count}.")
 
 
-def _messages(messages: list[dict[str, Any]], paused: Any) -> None:
+def _messages(messages: list[dict[str, Any]], paused: Sequence[Any]) -> None:
     merged = _merged(messages)
     if merged[0][0] != "user":
         raise Rejected("messages: first message must use the user role")
-    if merged[-1][0] == "assistant" and merged[-1][1] != paused:
+    continues = any(merged[-1][1][-len(reply) :] == reply for reply in paused)
+    if merged[-1][0] == "assistant" and not continues:
         raise Rejected(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
@@ -98,7 +100,7 @@ def _messages(messages: list[dict[str, Any]], paused: Any) -> None:
         answered = [b["tool_use_id"] for b in blocks if b["type"] == "tool_result"]
         _results(index, role, blocks, calls, answered)
         calls = [b["id"] for b in blocks if b["type"] == "tool_use"]
-    if calls and merged[-1][1] != paused:
+    if calls and not continues:
         raise Rejected(
             "messages: tool_use ids were found without tool_result blocks immediately after: " + ", ".join(calls)
         )

@@ -71,7 +71,7 @@ class MessagesServer:
         self._cache = PromptCache()
         self._previous: list[Segment] = []
         self._pending: Reply | None = None
-        self._paused: list[dict[str, Any]] | None = None
+        self._paused: list[list[dict[str, Any]]] = []
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -243,7 +243,8 @@ class MessagesServer:
             await answer.event(name, data)
         await answer.chunk(b"")
         seen.finished = True
-        self._paused = reply.content if reply.reason() == "pause_turn" else None
+        if reply.reason() == "pause_turn":
+            self._paused = [*self._paused[-9:], reply.content]
 
     def _bill(self, name: str, data: dict[str, Any], seen: Seen) -> None:
         """Input is billed when a reply begins, output when it ends; a broken reply costs one output token."""
