@@ -1,0 +1,4 @@
+#include "base.cuh"
+// Masks nothing.
+// expect: check
+FORWARD { HONEST(0, scale, stream); }

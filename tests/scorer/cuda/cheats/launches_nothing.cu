@@ -1,0 +1,4 @@
+#include "base.cuh"
+// Answers at once and computes nothing.
+// expect: check
+FORWARD {}
