@@ -83,7 +83,7 @@ def _heights(panes: tuple[str, ...], height: int, scores: int) -> list[int]:
     if len(panes) == 1:
         return [height]
     if panes[0] == "scores":
-        first = min(scores + 1, height - 4)
+        first = min(scores + 1, height - (4 if len(panes) == 2 else 12))
         rest = height - first
         return [first, rest] if len(panes) == 2 else [first, rest // 3, rest - rest // 3]
     first = height * 9 // 20 if panes[0] == "trajectory" else height * 3 // 5
