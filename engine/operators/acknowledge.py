@@ -14,7 +14,8 @@ class Acknowledge:
     name = "acknowledge"
     description = (
         "Answer a direction that you were given: obeyed, with what you will do about it, or declined, with the reason. "
-        "The person sees your words. Attempts are filed under an obeyed direction until your plan's active item moves."
+        "The person sees your words. Attempts are filed under an obeyed direction until your plan's active item moves; "
+        "give its item in the plan the direction's id."
     )
     schema: Mapping[str, Any] = {
         "type": "object",

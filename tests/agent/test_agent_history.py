@@ -153,6 +153,23 @@ async def test_tools_that_do_not_exist_fail_or_get_wrong_arguments_are_answered(
         await stage.close()
 
 
+async def test_a_fault_of_the_engine_during_a_call_leaves_no_call_open(tmp_path: Path) -> None:
+    from engine.record.errors import LineageError
+
+    class Sick(CountingTool):
+        async def run(self, session: object, arguments: object) -> object:  # type: ignore[override]
+            raise LineageError("the repository is damaged")
+
+    with MessagesServer([Reply([use("sick"), use("shell", n=1)]), *calls(1)]) as server:
+        stage = Stage(tmp_path, server.url)
+        stage.session.tools["sick"] = Sick("sick")  # type: ignore[index]
+        with pytest.raises(LineageError):
+            await stage.turn()
+        await stage.turn()
+        assert [c["n"] for c in stage.tools["shell"].done] == [0] and not server.rejected
+        await stage.close()
+
+
 async def test_changed_tools_begin_a_new_epoch(tmp_path: Path) -> None:
     with MessagesServer(calls(2, "shell", think("so"))) as server:
         stage = Stage(tmp_path, server.url)

@@ -88,6 +88,18 @@ async def test_the_active_item_of_the_plan_is_the_direction_pursued(tmp_path: Pa
         await stage.close()
 
 
+async def test_a_plan_item_with_a_directions_id_keeps_the_direction_pursued(tmp_path: Path) -> None:
+    answer = use("acknowledge", direction="person-7", obeyed=True, words="Yes.")
+    items = [{"id": "person-7", "text": "tiles of 64", "status": "active"}]
+    with MessagesServer([Reply([answer]), Reply([use("plan", items=items)])]) as server:
+        stage = Stage(tmp_path, server.url)
+        stage.session.tools["plan"] = type(stage.tools["shell"])("plan")  # type: ignore[index]
+        give(stage, Directive("person-7", "person", "Try a tile of 64 rows.", 7))
+        await stage.turn(2)
+        assert stage.session.pursuit.id == "person-7" and states(stage, "person-7").count("pursued") == 1
+        await stage.close()
+
+
 async def test_a_wait_is_visible_and_a_resume_cuts_it_short(tmp_path: Path) -> None:
     with MessagesServer(calls(2), faults=[None, status(429, retry_after="3600")]) as server:
         stage = Stage(tmp_path, server.url)

@@ -20,6 +20,7 @@ from engine.record.config import ModelConfig
 
 CACHE = {"type": "ephemeral", "ttl": "1h"}
 IDLE_S = 300.0
+ASIDE_S = 15.0
 NO_KEY = "no key for the model: set ANTHROPIC_API_KEY, or run with --operator playbook"
 
 
@@ -83,7 +84,7 @@ class ModelClient:
         """How many input tokens a request has; None when the server does not say."""
         arguments = {k: v for k, v in self._arguments(request).items() if k not in ("max_tokens", "extra_body")}
         try:
-            counted = await self.connect().messages.count_tokens(**arguments)
+            counted = await self.connect().messages.count_tokens(**arguments, timeout=ASIDE_S)
         except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
             return None
         return int(counted.input_tokens)
@@ -91,7 +92,7 @@ class ModelClient:
     async def window_tokens(self, model: str) -> int | None:
         """The model's window; None when the server does not say."""
         try:
-            about = await self.connect().models.retrieve(model)
+            about = await self.connect().models.retrieve(model, timeout=ASIDE_S)
         except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
             return None
         found = getattr(about, "max_input_tokens", None)

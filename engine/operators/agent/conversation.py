@@ -1,0 +1,106 @@
+"""The conversation: what every request consists of, and the epochs it is cut into.
+
+One rule: within an epoch each request begins with the whole one before. Whatever changes the prefix (another
+model, other tools, a full window, a server that no longer takes the history) begins a new epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+from engine.operators.agent import prompts
+from engine.operators.agent.card import card, tokens_of
+from engine.operators.agent.client import ModelClient, Request
+from engine.operators.agent.history import History, Repair, fingerprint
+from engine.operators.agent.window import Window, estimate
+from engine.record import events as ev
+from engine.record.errors import OperatorError
+from engine.session import Session
+
+
+class Conversation:
+    """A history, the model it is with, and the window it must fit."""
+
+    def __init__(self, session: Session, client: ModelClient) -> None:
+        self._session, self._client = session, client
+        self.history, repair = History.load(session.folder.path / "agent")
+        _report(session, repair)
+        self._configured = session.config.model
+        before, fallback = self.history.model, self._configured.fallback
+        self.model = fallback if before and before == fallback else self._configured.name
+        self._system = prompts.system_prompt(session)
+        self._tools = [_schema(tool) for tool in session.tools.values()]
+        self._window: Window | None = None
+
+    async def measure(self) -> None:
+        """Ask the server, once, how large the model's window is."""
+        if self._window is None:
+            told = await _guarded(self._session, self._client.window_tokens(self.model))
+            self._window = Window.of(self._configured.window_tokens, told)
+
+    def stale(self) -> bool:
+        """Whether the epoch was begun with another model, other tools or other instructions, or not at all."""
+        return self.history.fingerprint != self._fingerprint()
+
+    async def crowded(self, *, settled: bool) -> bool:
+        """Whether to begin a new epoch because the window fills. `settled`: an evaluation has just ended."""
+        window, pending = self._fitting(), estimate(self.history.pending())
+        tokens = self.history.context_tokens + pending
+        if pending > window.count_above:
+            tokens = await _guarded(self._session, self._client.count(self.request())) or tokens
+        return window.full(tokens, settled=settled, replies=self.history.replies)
+
+    def request(self, extra: str = "") -> Request:
+        """The next request; `extra` words are sent once and not kept."""
+        messages = _with_words(self.history.messages, extra) if extra else self.history.messages
+        return Request(self.model, self._system, self._tools, messages, self._configured.max_tokens)
+
+    def begin(self, reason: str, summary: str = "", *, model: str = "") -> None:
+        """Begin a new epoch with the state card and, when it is not too long, the model's own handoff."""
+        self.model = model or self.model
+        window = self._fitting()
+        opening = card(self._session, summary=summary, reason=reason)
+        if summary and tokens_of(opening) > window.card_limit:
+            summary, opening = "", card(self._session, reason=reason)
+        fixed = estimate([*self._system, *self._tools])
+        if not window.holds(fixed, tokens_of(opening)):
+            raise OperatorError(
+                f"the model's window of {window.tokens:,} tokens is too small: instructions and tools take {fixed:,}, "
+                f"the state card {tokens_of(opening):,}; raise model.window_tokens or choose another model"
+            )
+        self.history.begin(opening, model=self.model, fingerprint=self._fingerprint(), reason=reason)
+        self._session.record(ev.EpochBegan(self.history.epoch, reason, tokens_of(opening), bool(summary)))
+
+    def _fitting(self) -> Window:
+        return self._window or Window.of(self._configured.window_tokens, None)
+
+    def _fingerprint(self) -> str:
+        return fingerprint(self._system, self._tools, self.model)
+
+
+async def _guarded(session: Session, work: Awaitable[int | None]) -> int | None:
+    return await session.guard(work)
+
+
+def _schema(tool: Any) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "input_schema": dict(tool.schema)}
+
+
+def _with_words(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mapping[str, Any]]:
+    """The conversation with more words at its end."""
+    block = {"type": "text", "text": words}
+    last = messages[-1]
+    if last["role"] == "user":
+        return [*messages[:-1], {"role": "user", "content": [*last["content"], block]}]
+    return [*messages, {"role": "user", "content": [block]}]
+
+
+def _report(session: Session, repair: Repair) -> None:
+    if repair.torn or repair.cut_short or repair.never_ran:
+        session.record(
+            ev.Warned(
+                f"the conversation was cut by the engine's end: {repair.cut_short} tool calls interrupted, "
+                f"{repair.never_ran} never begun{', one record half written' if repair.torn else ''}"
+            )
+        )
