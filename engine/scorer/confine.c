@@ -6,7 +6,7 @@
  *     --uid N              drop to this uid and gid for good, with no groups
  *     --limit NAME=VALUE   as | core | cpu | fsize | nofile | nproc  (setrlimit)
  *     --landlock           from here on only what --ro, --rx and --rw name can be opened; no TCP unless --net
- *     --ro PATH --rx PATH --rw PATH
+ *     --ro PATH --rx PATH --rw PATH --rd PATH (the last for a device: read, write and ioctl)
  *     --net                leave the network alone
  *     --seccomp            refuse what no compiler and no shell needs; with --shared also what only a namespace of its
  *                          own would make harmless (sockets of all kinds, SysV memory, other processes' priorities)
@@ -91,6 +91,8 @@ static void landlock(const Allowed *allowed, int count, int network) {
     for (int i = 0; i < count; ++i) {
         uint64_t rights = FS_READ_FILE | FS_READ_DIR;
         if (allowed[i].kind == 'x') rights |= FS_EXECUTE;
+        if (allowed[i].kind == 'd') rights = FS_READ_FILE | FS_WRITE_FILE | FS_READ_DIR | FS_IOCTL_DEV;
+        if (allowed[i].kind == 'd') rights &= all;
         if (allowed[i].kind == 'w') rights = all & ~(FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_MAKE_SOCK | FS_IOCTL_DEV);
         allow_path(ruleset, allowed[i].path, rights);
     }

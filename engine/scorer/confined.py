@@ -50,6 +50,8 @@ class Job:
     network: bool = False
     filtered: bool = True
     worker: bool = False
+    devices: tuple[str, ...] = ()
+    """Device files that may be opened and controlled; the second tier only."""
     pass_fds: tuple[int, ...] = ()
     info_fd: int | None = None
     """Where a bubblewrap that stands between writes the program's pid, as JSON."""

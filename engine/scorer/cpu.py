@@ -50,6 +50,9 @@ class CpuDevice:
         count = threads or self.judge.threads
         return Worker(self._runner, built.library, self.judge.arena, self.hands, children, threads=count)
 
+    def confinement(self) -> None:
+        """Nothing to add: workers run in the tier that the report names."""
+
     def baseline(self, name: str) -> Runs:
         """A baseline in the judge's process."""
         from engine.scorer.baselines import LocalWorker

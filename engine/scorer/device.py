@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.record.errors import ScorerError
+from engine.record.scores import Check
 from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.problem import Configuration, Problem
@@ -62,6 +63,10 @@ class Device(Protocol):
 
     def start(self, built: Built, children: Children, threads: int | None = None) -> Runs:
         """A fresh worker process for a built candidate. Raises CandidateFailed when it cannot be loaded."""
+        ...
+
+    def confinement(self) -> Check | None:
+        """What holds the workers, when it is not the tier that the scorer chose for everything else."""
         ...
 
     def baseline(self, name: str) -> Runs:

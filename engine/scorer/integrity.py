@@ -28,7 +28,12 @@ def report(
 ) -> Integrity:
     """The report of one candidate's evaluation (or of a baseline's, without `candidate`)."""
     sandbox = bench.children.sandbox
-    checks = [*_before(bench, candidate), *(_during(bench, tally) if tally.calls or _started(failure) else ())]
+    own = bench.device.confinement() if candidate is not None else None
+    checks = [
+        *_before(bench, candidate),
+        *([own] if own else ()),
+        *(_during(bench, tally) if tally.calls or _started(failure) else ()),
+    ]
     if failure is not None:
         checks = [c for c in checks if c.name != failure.check]
         checks.append(Check(failure.check, False, _margin(bench, failure), failure.reason))

@@ -35,6 +35,7 @@ def wrap(job: Job, launcher: Path, cache: Path, group: Group | None) -> Confined
         argv += ["--rw", str(moved[outside])]
     if job.system:
         argv += [part for path in READ_DEVICES for part in ("--ro", path)] + ["--rw", "/dev/null"]
+    argv += [part for path in job.devices for part in ("--rd", path)]
     if job.network:
         argv.append("--net")
     if job.filtered:

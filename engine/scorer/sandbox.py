@@ -36,6 +36,9 @@ WORKSPACE_LIMIT_FILES = 200_000
 SHELL = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=512, open_files=1024)
 BUILD = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=64, open_files=256)
 WORKER_OPEN_FILES = 64
+# What libcuda reads when it looks for devices.
+DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo", "/proc/self",
+          "/sys/devices", "/sys/bus/pci", "/sys/module", "/usr/local/nvidia")  # fmt: skip
 
 _chosen: dict[bool, Sandbox] = {}
 
@@ -204,6 +207,40 @@ def worker_job(
             worker=True,
         )
     )
+
+
+def device_job(
+    sandbox: Sandbox,
+    runner: Path,
+    library: Path,
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    fds: Sequence[int],
+) -> Confined:
+    """A GPU worker: an unprivileged uid, no new privileges, Landlock with the driver's files, no TCP.
+
+    Always the second tier without its filter: CUDA IPC needs the judge's pid and IPC namespaces, and the driver's
+    libraries need more system calls and address space than a list could name. Whoever uses it proves that the device
+    can be reached from inside (cuda/device.py).
+    """
+    job = Job(
+        argv=(str(runner), str(library), *arguments),
+        env=dict(env),
+        uid=worker_uid(),
+        limits=Limits(file_bytes=1 << 20, open_files=1024),
+        readable=((runner, runner), (library, library), *((Path(p), Path(p)) for p in DRIVER if Path(p).exists())),
+        system=True,
+        filtered=False,
+        directory=Path("/"),
+        outside_directory=Path("/"),
+        pass_fds=tuple(fds),
+        worker=True,
+        devices=tuple(str(p) for p in sorted(Path("/dev").glob("nvidia*"))),
+    )
+    if sandbox.launcher is None:
+        raise ScorerError("no sandbox was chosen; nothing runs without one")
+    return landlock.wrap(job, sandbox.launcher, sandbox.cache, None)
 
 
 def give(sandbox: Sandbox, folder: Path) -> None:

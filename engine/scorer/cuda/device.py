@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.record.errors import ScorerError
+from engine.record.scores import Check
 from engine.scorer import toolchain as host_tools
 from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.cuda import toolchain as tools
 from engine.scorer.cuda.judge import CudaBaseline, CudaJudge
-from engine.scorer.cuda.worker import CudaWorker
+from engine.scorer.cuda.worker import ConfinedCudaWorker, CudaWorker, reached
 from engine.scorer.hands import Hands
 from engine.scorer.problem import Problem
 from engine.scorer.timing import Plan
@@ -41,6 +42,7 @@ class CudaDevice:
         self.hands = Hands(host_tools.hands(host_tools.find()))
         self.judge = CudaJudge(problem, self.hands, threads)
         self._runner = tools.runner(self.toolchain)
+        self._unconfined: str | None = None
         self.limit_gflops: float | None = DENSE_BF16_GFLOPS.get(torch.cuda.get_device_capability())
 
     def label(self) -> str:
@@ -49,9 +51,28 @@ class CudaDevice:
 
     def start(self, built: Built, children: Children, threads: int | None = None) -> Runs:
         """A fresh worker process for a built candidate."""
-        arena: Any = self.judge.arena
-        worker: Any = CudaWorker(self._runner, built.library, arena, self.hands, children, threads=threads or 1)
+        if self._unconfined is None:
+            self._unconfined = self._why_unconfined(children)
+        kind = CudaWorker if self._unconfined else ConfinedCudaWorker
+        worker: Any = self._worker(kind, built.library, children, threads or 1)
         return worker  # type: ignore[no-any-return]
+
+    def confinement(self) -> Check | None:
+        """What holds the workers, None before the first; they run unconfined where the sandbox hides the device."""
+        if self._unconfined is None:
+            return None
+        if self._unconfined:
+            return Check("worker-sandbox", False, None, f"none: {self._unconfined}")
+        return Check("worker-sandbox", True, None, "landlock, unprivileged uid, no new privileges; no call filter")
+
+    def _why_unconfined(self, children: Children) -> str:
+        if children.sandbox.unsafe:
+            return "--unsafe-no-sandbox"
+        return reached(lambda kind, library: self._worker(kind, library, children, 1), self.toolchain.cache)
+
+    def _worker(self, kind: type[CudaWorker], library: Path, children: Children, threads: int) -> CudaWorker:
+        arena: Any = self.judge.arena
+        return kind(self._runner, library, arena, self.hands, children, threads=threads)
 
     def baseline(self, name: str) -> Runs:
         """A baseline in the judge's process."""

@@ -5,16 +5,20 @@ One rule: a faulted or killed worker takes its context with it; the judge's own 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from engine.record.errors import AvoError
 from engine.scorer.confined import Confined
 from engine.scorer.cuda.arena import Block
 from engine.scorer.failure import CandidateFailed, fail
 from engine.scorer.hands import GONE
+from engine.scorer.sandbox import device_job
 from engine.scorer.text import one_line
 from engine.scorer.worker import Worker
 
 REFUSED, FAULT = 42, 43
+NO_LIBRARY = "no-such-candidate.so"
 
 
 class CudaWorker(Worker):
@@ -24,10 +28,16 @@ class CudaWorker(Worker):
         """One timed block; returns microseconds per call."""
         return super().run(placement, timeout_s) / placement.count  # type: ignore[arg-type]
 
+    confined = False
+    """Whether the command line is wrapped: only once the device was reached from inside (`reached`)."""
+
     def _job(self, runner: Path, library: Path, threads: int, fds: tuple[int, ...], info_fd: int) -> Confined:
-        """The command line of the worker. The device's own files are not in the CPU worker's sandbox."""
-        argv = [str(runner), str(library), *(f"{fd:03d}" for fd in fds)]
-        return Confined(argv, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, fds)
+        """The command line of the worker."""
+        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "CUDA_CACHE_DISABLE": "1"}
+        arguments = [f"{fd:03d}" for fd in fds]
+        if self.confined:
+            return device_job(self._children.sandbox, runner, library, arguments, env=env, fds=fds)
+        return Confined([str(runner), str(library), *arguments], env, fds)
 
     def _failure(self, outcome: int, configuration: str, timeout_s: float) -> CandidateFailed:
         if outcome == GONE:
@@ -37,3 +47,24 @@ class CudaWorker(Worker):
             if code == FAULT:
                 return fail("crash", f"a CUDA error: {one_line(said)}", configuration, log=said)
         return super()._failure(outcome, configuration, timeout_s)
+
+
+class ConfinedCudaWorker(CudaWorker):
+    """The same, in its sandbox."""
+
+    confined = True
+
+
+def reached(start: Callable[[type[CudaWorker], Path], CudaWorker], cache: Path) -> str:
+    """Why the device cannot be reached from inside the sandbox, or "" when it can.
+
+    The runner maps the judge's device memory before it loads a candidate: told to load one that is not there, it fails
+    with that, and with nothing earlier, exactly when it could.
+    """
+    try:
+        start(ConfinedCudaWorker, cache / NO_LIBRARY).close()
+    except CandidateFailed as failed:
+        return "" if NO_LIBRARY in failed.failure.reason else failed.failure.reason
+    except AvoError as error:
+        return str(error)
+    return "the runner loaded a library that is not there"
