@@ -137,14 +137,21 @@ def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
     """A ratio, because machines differ: beside an interpreter that loads what any command line needs."""
     env = {**os.environ, "AVO_RUNS": str(tmp_path)}
 
-    def best(*command: str) -> float:
-        times = []
-        for _ in range(7):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *command], env=env, capture_output=True, check=False)
-            times.append(time.perf_counter() - began)
-        return min(times)
+    def took(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], env=env, capture_output=True, check=False)
+        return time.perf_counter() - began
 
-    base = best("-c", "import argparse, dataclasses, json, sqlite3, tomllib")
-    assert best("-m", "avo_tui.cli", "runs") < 4 * base
-    assert best("-m", "avo_tui.cli", "--help") < 3 * base
+    commands = {
+        "base": ("-c", "import argparse, dataclasses, json, sqlite3, tomllib"),
+        "runs": ("-m", "avo_tui.cli", "runs"),
+        "help": ("-m", "avo_tui.cli", "--help"),
+    }
+    # In turns, so that a busy moment falls on all alike.
+    times = {name: [] for name in commands}
+    for _ in range(10):
+        for name, command in commands.items():
+            times[name].append(took(*command))
+    base = min(times["base"])
+    assert min(times["runs"]) < 4 * base
+    assert min(times["help"]) < 3 * base
