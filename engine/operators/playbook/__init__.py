@@ -14,5 +14,7 @@ __all__ = ["Playbook", "create"]
 
 
 def create(session: Session) -> Playbook:
-    """The operator for a session's problem. Raises ConfigError when its playbook cannot be used."""
-    return Playbook(load(session.problem.folder / "playbook"))
+    """The operator for a session's problem, its directions offered. Raises ConfigError when that fails."""
+    catalogue = load(session.problem.folder / "playbook")
+    session.offer([(d.id, d.title, d.hypothesis) for d in catalogue.directions])
+    return Playbook(catalogue)

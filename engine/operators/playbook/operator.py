@@ -56,11 +56,10 @@ class Playbook:
         self._pins_done: set[str] = set()
         self._profiled: float | None = None
         self._failed = False
-        self._offered = False
 
     async def turn(self, session: Session) -> None:
         """Try one thing. Raises Exhausted when catalogue and parameter space are done."""
-        self._listen(session)
+        self._asked.extend(session.inbox())
         incumbent = session.incumbent
         if incumbent is None:
             raise Exhausted("there is no incumbent to vary")
@@ -78,12 +77,6 @@ class Playbook:
             scene = replace(scene, repeats={**scene.repeats, chosen.id: why})
 
     # --- what there is -------------------------------------------------------------------
-
-    def _listen(self, session: Session) -> None:
-        if not self._offered:
-            session.offer([(d.id, d.title, d.hypothesis) for d in self.catalogue.directions])
-            self._offered = True
-        self._asked.extend(session.inbox())
 
     async def _look(self, session: Session, incumbent: Version) -> Scene:
         """The incumbent's sources in the workspace, its facts (profiled when that is worth it), what was learned."""
