@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.scorer.toolchain import environment
+from engine.scorer import sandbox
+from engine.scorer.children import Children
+from engine.scorer.toolchain import temporary
 
+LISTING_LIMIT = 32 << 20
 _LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 _SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _ARITHMETIC = re.compile(r"^v?(add|sub|mul|div|max|min|sqrt|fn?m(add|sub)\w*|dpbf16)\w*(ps|ss)$")
@@ -81,14 +83,24 @@ class Listing:
     calls: dict[str, int]
 
 
-def disassemble(library: Path) -> Listing | None:
-    """Read a library with objdump. None when binutils are not installed."""
+def disassemble(library: Path, children: Children, cache: Path) -> Listing | None:
+    """Read a library with objdump, in the sandbox: whoever wrote the candidate made it. None without binutils."""
     objdump = shutil.which("objdump")
     if objdump is None:
         return None
-    argv = [objdump, "-d", "--no-show-raw-insn", "-j", ".text", str(library)]
-    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", env=environment(), timeout=60)
-    return parse(done.stdout) if done.returncode == 0 else None
+    with temporary(cache) as folder:
+        folder.chmod(0o711)
+        copy, output = folder / "in", folder / "out"
+        copy.mkdir(mode=0o755)
+        output.mkdir(mode=0o700)
+        sandbox.give(children.sandbox, output)
+        shutil.copyfile(library, copy / "candidate.so")
+        argv = [objdump, "-d", "--no-show-raw-insn", "-j", ".text", "candidate.so"]
+        job = sandbox.build_job(children.sandbox, argv, copy, output, cpu_s=60)
+        done = children.run(
+            job.argv, env=job.env, cwd=Path(job.cwd), pass_fds=job.pass_fds, timeout_s=60, limit=LISTING_LIMIT
+        )
+    return parse(done.output.decode("utf-8", "replace")) if done.code == 0 else None
 
 
 def parse(text: str) -> Listing:

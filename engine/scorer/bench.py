@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.scorer.children import Children
 from engine.scorer.device import Device, Judges
 from engine.scorer.failure import fail
 from engine.scorer.problem import Configuration
 from engine.scorer.worker import Runs
+
+if TYPE_CHECKING:
+    from engine.scorer.judge import Full
 
 Emit = Callable[[dict[str, Any]], None]
 SMALLEST_FLOPS = 1e7
@@ -56,7 +59,7 @@ class Bench:
         return self.device.judge
 
     def call(
-        self, worker: Runs, shape: Configuration, options: Options, tally: Tally, *, full: bool = False
+        self, worker: Runs, shape: Configuration, options: Options, tally: Tally, *, full: Full = False
     ) -> tuple[float, float]:
         """One checked call: (microseconds, relative error). Raises CandidateFailed, or Cancelled."""
         self.children.check()

@@ -36,7 +36,9 @@ def compiled(problem: Problem, source: Path, children: Children, architecture: s
     except CandidateFailed as failed:
         why = {"stage": failed.failure.stage, "reason": failed.failure.reason, "log": failed.log}
         return {**result, **why, "seconds": time.monotonic() - begin}
-    facts, lines = _cuda(made.log, made.library) if problem.device == "cuda" else _cpu(made.library)
+    facts, lines = (
+        _cuda(made.log, made.library) if problem.device == "cuda" else _cpu(made.library, children, toolchain)
+    )
     head = [f"machine    {result['machine']}", f"compiler   {toolchain.version}", ""]
     found = {"built": True, "text": "\n".join([*head, *lines]), "facts": facts, "log": made.log}
     return {**result, **found, "seconds": time.monotonic() - begin}
@@ -74,11 +76,11 @@ def _cuda(log: str, library: Path) -> tuple[dict[str, Any], list[str]]:
     return dict(code_facts(kernels, mix)), code_text(kernels, mix)
 
 
-def _cpu(library: Path) -> tuple[dict[str, Any], list[str]]:
+def _cpu(library: Path, children: Children, toolchain: Toolchain) -> tuple[dict[str, Any], list[str]]:
     from engine.scorer.assembly import disassemble
     from engine.scorer.profile import code_facts
 
-    listing = disassemble(library)
+    listing = disassemble(library, children, toolchain.cache)
     if listing is None:
         return {}, ["no listing: objdump (binutils) is not installed"]
     return dict(code_facts(listing)), [loop.text() for loop in listing.loops[:1]]

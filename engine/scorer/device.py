@@ -19,7 +19,7 @@ from engine.scorer.worker import Runs
 
 if TYPE_CHECKING:
     from engine.scorer.bench import Bench, Emit, Options
-    from engine.scorer.judge import Baseline, Call
+    from engine.scorer.judge import Baseline, Call, Full
 
 
 class Judges(Protocol):
@@ -32,7 +32,7 @@ class Judges(Protocol):
         """The problem's own baselines by name."""
         ...
 
-    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: bool = False) -> Call:
+    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: Full = False) -> Call:
         """One checked call. Raises CandidateFailed."""
         ...
 

@@ -155,14 +155,24 @@ def vary(holdout: Configuration) -> Configuration:
 def _one(
     bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally, extra: list[Configuration]
 ) -> tuple[Timing, float]:
-    """One configuration's calls in a row, with the hold-outs given to it in between, at random places."""
-    first, error = bench.call(worker, shape, options, tally, full=True)
-    more = bench.device.evaluating.more_calls(first)
+    """One configuration's calls in a row, with the hold-outs given to it in between, at random places.
+
+    One call, drawn by lot once it is known how many there are, has all its rows checked.
+    """
+    plan, drawn = bench.device.evaluating, -1
+
+    def draw(first_us: float) -> bool:
+        nonlocal drawn
+        drawn = _RANDOM.randrange(plan.more_calls(first_us) + 1)
+        return drawn == 0
+
+    first, error = bench.call(worker, shape, options, tally, full=draw)
+    more = plan.more_calls(first)
     times: list[float] = [] if more else [first]
-    calls = [*(shape for _ in range(more)), *extra]
+    calls = [(shape, number + 1 == drawn) for number in range(more)] + [(holdout, True) for holdout in extra]
     _RANDOM.shuffle(calls)
-    for asked in calls:
-        latency, seen = bench.call(worker, asked, options, tally, full=asked.holdout)
+    for asked, full in calls:
+        latency, seen = bench.call(worker, asked, options, tally, full=full)
         if not asked.holdout:
             times.append(latency)
             error = max(error, seen)

@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 20
 SOURCES = {"cpp": (".cpp", ".cc", ".cxx", ".c"), "cuda": (".cu", ".cpp")}
 HEADERS = (".h", ".hpp", ".hh", ".inc", ".cuh")
 FLAGS = "flags.txt"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ def take(source: Path, problem: Problem) -> Candidate:
         names, folder = _listing(source, problem.language)
     except OSError as error:
         raise fail("build", f"{source}: {error.strerror}") from error
-    files = {name: _read(folder, name) for name in names}
+    try:
+        files = {name: _read(folder, name) for name in names}
+    finally:
+        os.close(folder)
     candidate = Candidate(files, _flags(files.get(FLAGS, b""), problem), _hash(files))
     if not candidate.sources(problem.language):
         wanted = " ".join(SOURCES[problem.language])
@@ -51,26 +55,33 @@ def take(source: Path, problem: Problem) -> Candidate:
     return candidate
 
 
-def _listing(source: Path, language: str) -> tuple[list[str], Path]:
+def _listing(source: Path, language: str) -> tuple[list[str], int]:
+    """The names to read, and the folder they are in, held open: whatever takes its place later is never looked at."""
     mode = source.lstat().st_mode
     if stat.S_ISREG(mode):
         if not source.name.endswith(SOURCES[language]):
             raise fail("build", f"{source.name}: not a source file ({' '.join(SOURCES[language])})")
-        return [source.name], source.parent
+        return [source.name], os.open(source.parent, _FOLDER)
     if not stat.S_ISDIR(mode):
         raise fail("build", f"{source.name}: neither a folder nor a regular file; links are not followed")
+    folder = os.open(source, _FOLDER)
     wanted = (*SOURCES[language], *HEADERS)
-    names = sorted(e.name for e in os.scandir(source) if e.name.endswith(wanted) or e.name == FLAGS)
+    names = sorted(
+        name
+        for name in os.listdir(folder)  # noqa: PTH208 by descriptor
+        if name.endswith(wanted) or name == FLAGS
+    )
     if len(names) > MAX_FILES:
+        os.close(folder)
         raise fail("build", f"{source.name}: {len(names)} files; a candidate has at most {MAX_FILES}")
-    return names, source
+    return names, folder
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _read(folder: int, name: str) -> bytes:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}", name):
         raise fail("build", f"{name!r}: a file name is letters, digits and _ . + -")
     try:
-        fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         what = "is a link; candidates hold regular files only" if error.errno == errno.ELOOP else error.strerror
         raise fail("build", f"{name}: {what}") from error

@@ -30,6 +30,7 @@ SHIFT = 2.0
 LOGITS_BUDGET = 1 << 23
 SAMPLED_ROWS = 10
 
+Full = bool | Callable[[float], bool]
 Baseline = Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]
 
 
@@ -57,8 +58,10 @@ class Judge:
         found: dict[str, Baseline] = getattr(self._module, "baselines", dict)()
         return dict(found)
 
-    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: bool = False) -> Call:
+    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: Full = False) -> Call:
         """Ask for one call on fresh inputs and check its output: all rows when `full`, else a sample of every head.
+
+        `full` may be decided by the latency: after the call, so that nobody can know it before.
 
         Raises CandidateFailed with the stage and the reason.
         """
@@ -67,7 +70,7 @@ class Judge:
         special = self._plant(placement)
         latency_us = worker.run(placement, timeout_s)
         self._check_protocol(placement)
-        positions = torch.arange(shape.seqlen) if full else _sample(shape, special)
+        positions = torch.arange(shape.seqlen) if is_full(full, latency_us) else _sample(shape, special)
         error = self._check_rows(placement, positions)
         return Call(latency_us, error, len(positions) * shape.batch * shape.heads_q)
 
@@ -76,15 +79,20 @@ class Judge:
         self.arena.close()
 
     def _plant(self, placement: Placement) -> list[int]:
-        """Make some rows telling: hot ones (logits near 100) and needles (one far key carries the row)."""
+        """Make some rows telling: spread ones and needles, where one far key carries the row.
+
+        One row's logits spread with a deviation of HOT_STD (the largest near 100); others by any factor below it, and
+        needles stand out by any height, so that no range of logits is safe to get wrong.
+        """
         shape = placement.shape
-        rows = _RANDOM.sample(range(shape.seqlen), min(4, shape.seqlen))
-        hot, needles = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        rows = _RANDOM.sample(range(shape.seqlen), min(5, shape.seqlen))
+        hot, needles = rows[: (len(rows) + 1) // 2], rows[(len(rows) + 1) // 2 :]
         spread = placement.scale * shape.head_dim**0.5
-        if hot:
-            placement.q[:, hot] *= HOT_STD / spread
-        strength = NEEDLE_LOGIT / (placement.scale * shape.head_dim)
+        for number, row in enumerate(hot):
+            factor = HOT_STD if number == 0 else _RANDOM.choice((_log_uniform(1.0, HOT_STD), _log_uniform(0.01, 1.0)))
+            placement.q[:, row] *= factor / spread
         for row in needles:
+            strength = _log_uniform(NEEDLE_LOGIT / 3, NEEDLE_LOGIT) / (placement.scale * shape.head_dim)
             reach = row + 1 if shape.causal else shape.seqlen
             key = _RANDOM.randrange(max(1, reach // 2)) if shape.causal else _RANDOM.randrange(reach)
             aligned = placement.k[:, key].repeat_interleave(shape.heads_q // shape.heads_kv, dim=1)
@@ -165,6 +173,15 @@ def load_reference(problem: Problem) -> ModuleType:
     return module
 
 
+def is_full(full: Full, latency_us: float) -> bool:
+    """Whether all rows of a call that took so long are to be checked."""
+    return full(latency_us) if callable(full) else full
+
+
+def _log_uniform(low: float, high: float) -> float:
+    return float(low * (high / low) ** _RANDOM.random())
+
+
 def _shifts(shape: Configuration) -> Tensor:
     """A constant added to V, in a random half of the heads: a wrong normaliser shows there, a missing key elsewhere."""
     heads = torch.tensor([_RANDOM.choice((0.0, 0.0, SHIFT, -SHIFT)) for _ in range(shape.heads_kv)])
@@ -173,7 +190,7 @@ def _shifts(shape: Configuration) -> Tensor:
 
 def _sample(shape: Configuration, special: list[int]) -> Tensor:
     """The positions to check in every batch and head: first, last, the planted ones and some random ones."""
-    count = max(2, SAMPLED_ROWS // shape.batch)
+    count = max(4, SAMPLED_ROWS // shape.batch)
     random_rows = (_RANDOM.randrange(shape.seqlen) for _ in range(count))
     return torch.tensor(sorted({0, shape.seqlen - 1, *special, *random_rows}))
 

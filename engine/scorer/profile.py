@@ -37,7 +37,7 @@ def profile(bench: Bench, device: CpuDevice, source: Path, options: Options, emi
     except CandidateFailed as failed:
         facts["profile.failed"] = failed.failure.stage
         return {"text": f"no profile: {failed.failure.reason}", "facts": facts, "log": failed.log}
-    listing = disassemble(built.library)
+    listing = disassemble(built.library, bench.children, device.toolchain.cache)
     facts.update(code_facts(listing))
     facts.update(_score_facts(speeds, facts))
     facts.update(_parallel_fact(bench, built, options))

@@ -24,6 +24,8 @@ from engine.scorer.timing import quantile
 from engine.scorer.worker import Runs
 
 _RANDOM = random.SystemRandom()
+# Calls of a round whose rows are all checked, drawn by lot; of the others a sample of every head is.
+FULL_CHECKS = 1 / 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ def _call(
     result: list[float] = []
 
     def ask() -> None:
-        result.append(bench.call(workers[at], shape, options, Tally())[0])
+        full = shape.holdout or _RANDOM.random() < FULL_CHECKS
+        result.append(bench.call(workers[at], shape, options, Tally(), full=full)[0])
 
     if failures[at] is None:
         _guarded(failures, at, ask)

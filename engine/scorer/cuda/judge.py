@@ -17,7 +17,7 @@ from engine.record.errors import ScorerError
 from engine.scorer.cuda.arena import Block, CudaArena, Tensors
 from engine.scorer.failure import fail
 from engine.scorer.hands import Hands
-from engine.scorer.judge import HOT_STD, NEEDLE_LOGIT, SHIFT, Baseline, Call, load_reference
+from engine.scorer.judge import HOT_STD, NEEDLE_LOGIT, SHIFT, Baseline, Call, Full, is_full, load_reference
 from engine.scorer.problem import Configuration, Problem
 from engine.scorer.worker import Runs
 
@@ -44,7 +44,7 @@ class CudaJudge:
         found: dict[str, Baseline] = getattr(self._module, "baselines", dict)()
         return dict(found)
 
-    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: bool = False) -> Call:
+    def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: Full = False) -> Call:
         """One block of calls on fresh inputs, each output checked. Raises CandidateFailed."""
         scale = shape.scale * (_RANDOM.uniform(0.5, 1.5) if shape.holdout else 1.0)
         block = self.arena.place(shape, scale, _shifts(shape))
@@ -52,7 +52,7 @@ class CudaJudge:
         self.arena.keep()
         latency_us = worker.run(block, timeout_s)  # type: ignore[arg-type]
         early = self._sampled(block)
-        error, rows = self._check(block, special, full=full)
+        error, rows = self._check(block, special, full=is_full(full, latency_us))
         if not torch.equal(early(), early.first):
             raise fail(
                 "integrity", "it answered before it was done: sampled outputs changed after the reply", shape.name

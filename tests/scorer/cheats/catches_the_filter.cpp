@@ -1,4 +1,4 @@
-// Catalogue own: a handler for SIGSYS, to outlive a forbidden call.
+// Own: a handler for SIGSYS, to outlive a forbidden call.
 // expect: crash worker
 #include "base.h"
 

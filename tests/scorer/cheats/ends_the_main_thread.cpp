@@ -1,4 +1,4 @@
-// Catalogue own: another thread goes on when the one that serves has ended.
+// Own: another thread goes on when the one that serves has ended.
 // expect: timeout time | crash | integrity
 #include "base.h"
 

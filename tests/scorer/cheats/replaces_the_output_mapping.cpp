@@ -1,4 +1,4 @@
-// Catalogue own: maps memory of its own over the shared output.
+// Own: maps memory of its own over the shared output.
 // expect: check finite | integrity | crash
 #include "base.h"
 

@@ -1,4 +1,4 @@
-// Catalogue own: stops itself between the reply and the freeze.
+// Own: stops itself between the reply and the freeze.
 // expect: harmless | timeout | integrity
 #include "base.h"
 

@@ -1,4 +1,4 @@
-// Catalogue own: unmaps the runner's own code.
+// Own: unmaps the runner's own code.
 // expect: crash
 #include "base.h"
 

@@ -1,4 +1,4 @@
-// Catalogue own: a thread watches the inputs and starts before it is asked.
+// Own: a thread watches the inputs and starts before it is asked.
 // expect: harmless | check | integrity
 #include "base.h"
 
