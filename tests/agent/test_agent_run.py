@@ -24,7 +24,7 @@ from engine.record.reader import Reader
 def avo(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "AVO_RUNS": str(runs), "AVO_PERSON": "lena"}
     command = [sys.executable, "-m", "avo_tui.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
 
 def events(runs: Path, run: str) -> list[dict[str, Any]]:
@@ -36,13 +36,13 @@ def events(runs: Path, run: str) -> list[dict[str, Any]]:
     return value if isinstance(value, list) else [value]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_a_run_against_a_loopback_model_commits_three_real_versions(tmp_path: Path) -> None:
     faults = [None, status(529, retry_after="0"), None, Fault("reset", after=3)]
     with MessagesServer(Improver(), faults=faults) as server:
         run = avo(
             tmp_path, "run", "mha_cpu", "--operator", "agent", "--base-url", server.url, "--headless",
-            "--versions", "3", "--minutes", "4", "--name", "first",
+            "--versions", "3", "--minutes", "6", "--name", "first",
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
         assert not server.rejected and server.reuse() >= 0.99

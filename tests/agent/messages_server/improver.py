@@ -1,4 +1,5 @@
-"""A policy that really improves mha_cpu: threads and vectors, then no work on masked keys, then blocks of rows.
+"""A policy that really improves mha_cpu: threads and vectors, then blocks of rows,
+then a cheaper exp.
 
 It also does what a model does on the way: plans, looks things up, breaks the build, gets numbers wrong,
 takes notes, acknowledges directions, writes handoffs and reviews. The same requests get the same replies.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ SOURCE, BLOCKED = ((_KERNELS / name).read_text("utf-8") for name in ("attention.
 FILE = "attention.cpp"
 DOT = "for (int d = 0; d < n; ++d) sum"
 LESS = "for (int d = 0; d < n - 8; ++d) sum"
-KEYS, MASKED_KEYS = "const int keys = seqlen;", "const int keys = causal ? i + 1 : seqlen;"
-TEXTS = ("threads and vectors", "no work on masked keys", "four rows share each key", "the size of a chunk")
+LIBM, CHEAP = "w[j] = std::exp(w[j] - largest)", "w[j] = fast_exp(w[j] - largest)"
+NARROW, WIDE = "kKeys = 16", "kKeys = 32"
+TEXTS = ("threads and vectors", "four rows share each key", "a cheap exp and wider tiles", "the size of a chunk")
 _DIRECTION = re.compile(r'<direction id="([^"]+)"')
 REVIEW = {
     "diagnosis": "The last attempts changed only constants; the time goes into reading K once for every query row.",
@@ -48,11 +50,15 @@ REVIEW = {
 }
 
 
+Script = Generator[Reply, dict[str, Any], None]
+
+
 class Improver:
     """Replies in the order of its script, and out of turn to directions, handoffs and reviews."""
 
     def __init__(self, steps: int = 3) -> None:
         self._script = _script(steps)
+        self._begun = False
         self._answered: set[str] = set()
 
     def __call__(self, body: dict[str, Any]) -> Reply:
@@ -65,10 +71,13 @@ class Improver:
         if new := [i for i in _DIRECTION.findall(last) if i not in self._answered]:
             self._answered.update(new)
             return Reply([use("acknowledge", direction=i, obeyed=True, words="I will, after this step.") for i in new])
-        return next(self._script)
+        if not self._begun:
+            self._begun = True
+            return next(self._script)
+        return self._script.send(body)
 
 
-def _script(steps: int) -> Iterator[Reply]:
+def _script(steps: int) -> Script:
     yield Reply(
         [
             think("Look first: the sources, what is known, what was tried."),
@@ -86,22 +95,24 @@ def _script(steps: int) -> Iterator[Reply]:
     yield Reply(
         [use("lineage", action="restore", rev="best"), use("notes", action="append", text="Shortcuts fail the check.")]
     )
-    yield from _step(1, [_edit(KEYS, MASKED_KEYS)])
-    yield from _step(2, [use("write", path=FILE, content=BLOCKED)])
+    yield from _step(1, [use("write", path=FILE, content=BLOCKED.replace(CHEAP, LIBM).replace(WIDE, NARROW))])
+    yield from _step(2, [_edit(LIBM, CHEAP), _edit(NARROW, WIDE)])
     for number in range(3, max(3, steps)):
-        yield from _step(number, [_edit("dynamic, 4", f"dynamic, {number + 2}")])
+        yield from _step(number, [_edit("dynamic, 1)", f"dynamic, {number})")])
         yield Reply([use("lineage", action="restore", rev="best")])
     while True:
         yield Reply([use("lineage", action="log")])
 
 
-def _step(number: int, edits: list[dict[str, Any]]) -> Iterator[Reply]:
+def _step(number: int, edits: list[dict[str, Any]]) -> Script:
     what = TEXTS[min(number, len(TEXTS) - 1)]
     yield Reply([_plan(number), *edits])
     yield Reply([think("Measure before submitting."), use("evaluate", suite="quick", hypothesis=what)])
-    yield Reply(
-        [say(f"Submitting: {what}."), use("submit", message=what, hypothesis=f"{what}: less time in the scores")]
-    )
+    for words in (f"Submitting: {what}.", "A busy machine can hide a gain: once more.", "A last time."):
+        submit = use("submit", message=what, hypothesis=f"{what}: less time in the scores")
+        body = yield Reply([say(words), submit])
+        if number >= 3 or "committed as" in json.dumps(body["messages"][-1]):
+            return
 
 
 def _plan(active: int) -> dict[str, Any]:

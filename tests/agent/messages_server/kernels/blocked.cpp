@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-static constexpr int kRows = 4, kDim = 64, kKeys = 16, kColumns = 32;
+static constexpr int kRows = 4, kDim = 64, kKeys = 32, kColumns = 32;
 
 // exp(x) for x <= 0: 2^n times a polynomial on [-1/2, 1/2]; relative error below 3e-7.
 static inline float fast_exp(float x) {
