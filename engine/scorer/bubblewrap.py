@@ -19,7 +19,6 @@ TEMPORARY_BYTES = 512 << 20
 SHARED_MEMORY_BYTES = 256 << 20
 LIBRARIES = ("lib", "lib64", "lib32")
 LAUNCHER = "/avo/confine"
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def wrap(job: Job, launcher: Path, bwrap: str, cache: Path, group: Group | None) -> Confined:
@@ -78,8 +77,8 @@ def _system(job: Job) -> list[str]:
     options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     options += ["--size", str(TEMPORARY_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
-    if _PACKAGE.is_relative_to("/usr"):  # installed into the system's Python: no view of the scorer
-        options += ["--tmpfs", str(_PACKAGE)]
+    if stages.PACKAGE.is_relative_to("/usr"):  # installed into the system's Python: no view of the scorer
+        options += ["--tmpfs", str(stages.PACKAGE)]
     return options
 
 

@@ -29,7 +29,7 @@
 
 #include "seccomp.h"
 
-enum { FAILED = 125, MOST = 128 };
+enum { FAILED = 125, MOST = 2048 };
 
 static void fail(const char *what, const char *which) {
     fprintf(stderr, "confine: %s %s: %s\n", what, which, strerror(errno));

@@ -50,4 +50,12 @@ def wrap(job: Job, launcher: Path, cache: Path, group: Group | None) -> Confined
 def _shown(job: Job) -> tuple[str, ...]:
     if not job.system:
         return tuple(str(path) for path in tools.libraries(tools.find().compiler))
-    return (*SYSTEM, *ETC, *(ETC_NETWORK if job.network else ()))
+    system = (shown for path in SYSTEM for shown in _without(Path(path), stages.PACKAGE))
+    return (*map(str, system), *ETC, *(ETC_NETWORK if job.network else ()))
+
+
+def _without(root: Path, hidden: Path) -> list[Path]:
+    """`root`, or everything below it but `hidden`, when that lies in it: Landlock can only allow."""
+    if not hidden.is_relative_to(root):
+        return [root]
+    return [part for child in root.iterdir() if child != hidden for part in _without(child, hidden)]

@@ -13,6 +13,8 @@ from engine.record.errors import Refused
 from engine.scorer.confined import Job
 
 MOST = 8
+# Where the engine's own code lies: out of every sandbox's sight, wherever it was installed.
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def reachable(job: Job, cache: Path, launcher: Path) -> tuple[dict[Path, Path], list[str]]:
