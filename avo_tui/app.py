@@ -45,7 +45,7 @@ class AvoApp(App[int]):
 
     TITLE = "AVO"
     ENABLE_COMMAND_PALETTE = False
-    CSS_PATH = "room.tcss"
+    CSS_PATH = Path(__file__).with_name("room.tcss")
     BINDINGS = [  # noqa: RUF012
         Binding("ctrl+q", "detach", show=False, priority=True),
         Binding("ctrl+c", "quit_twice", show=False, priority=True),
@@ -62,7 +62,7 @@ class AvoApp(App[int]):
         clock: Callable[[], float] = time.time,
         live: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(ansi_color=True if palette and palette.ansi else None)
         self.folder = folder
         self.readonly = readonly
         self.palette = palette or PALETTES["dark"]
@@ -74,6 +74,7 @@ class AvoApp(App[int]):
         self.message: Line = EMPTY
         self.marked: int | None = None
         self.draft = ""
+        self.asked: int | None = None  # the moment that was asked for; it shows a little later
         self.last_look = prefs.last_look(folder.path) if live else None
         self._live = live
         self._reader: Reader | None = None
@@ -156,6 +157,7 @@ class AvoApp(App[int]):
 
     def seek(self, seq: int | None) -> None:
         """Go to the moment right after an event, or back to now."""
+        self.asked = seq
         self.feed.seek(seq)
 
     # Reading on demand.
@@ -324,6 +326,7 @@ class AvoApp(App[int]):
     def use_palette(self, name: str) -> None:
         """Change the colours."""
         self.palette = PALETTES[name]
+        self.ansi_color = True if self.palette.ansi else None
         self.theme = f"avo-{name}"
         for screen in self.screen_stack:
             for widget in screen.query("*"):

@@ -91,7 +91,8 @@ class Feed:
                 finally:
                     builder.close()
             except (AvoError, OSError, ValueError) as error:
-                self._say_trouble(str(error))
+                there = self.folder.journal.exists()
+                self._say_trouble(str(error) if there else "the run's folder is gone; waiting for it to come back")
             except sqlite3.Error as error:  # a damaged page, a lost mount
                 self._say_trouble(f"{self.folder.journal}: {error}")
             self._stop.wait(LOST_S)
@@ -104,7 +105,7 @@ class Feed:
             self._wake.wait(POLL_S)
             self._wake.clear()
             if _identity(self.folder.journal) != identity:
-                raise AvoError(f"{self.folder.journal} is gone; waiting for it to come back")
+                raise AvoError("the run's folder is gone; waiting for it to come back")
             asked, now = self._at, builder.reader.mark()
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))

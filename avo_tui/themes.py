@@ -6,11 +6,11 @@ Colour never carries meaning alone: every good, bad and warning also has a mark 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rich.style import Style
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 _DARK = {
     "": "#c4cdd6",
@@ -175,10 +175,9 @@ class Palette:
             return fallback if found is None or self.ansi else found.name
 
         if self.ansi:
-            return Theme(name=f"avo-{self.name}", ansi=True, dark=self.dark, primary="ansi_cyan", secondary="ansi_blue",
-                         warning="ansi_yellow", error="ansi_red", success="ansi_green", accent="ansi_cyan",
-                         foreground="ansi_default", background="ansi_default", surface="ansi_default",
-                         panel="ansi_default", boost="ansi_default")  # fmt: skip
+            return replace(
+                BUILTIN_THEMES["ansi-dark"], name=f"avo-{self.name}", primary="ansi_cyan", accent="ansi_cyan"
+            )
         bar = Style.parse(self.roles["bar"]).bgcolor
         panel = bar.name if bar else self.background
         return Theme(

@@ -65,8 +65,8 @@ class Dialog(ModalScreen[Any]):
         with Vertical() as box:
             box.border_title = self.title_text
             yield Lines(self.lines, id="text")
+            yield Lines([(("a moment…", "quiet"),)], id="asks")
             if self.confirm:
-                yield Lines([self._asks()], id="asks")
                 field = Input(id="typed", compact=True, disabled=True)
                 field.cursor_blink = False
                 yield field
@@ -75,6 +75,8 @@ class Dialog(ModalScreen[Any]):
                 yield Button(self.verb, id="do", compact=True, variant="error", disabled=True)
 
     def _asks(self) -> Line:
+        if not self.confirm:
+            return (("Tab, Enter", "key"), (f" {self.verb.lower()}  ", "dim"), ("Esc", "key"), (" cancel", "dim"))
         named: list[tuple[str, str]] = []
         for text in self.confirm:
             named += [(" or " if named else "", "dim"), (text, "strong")]
@@ -88,7 +90,9 @@ class Dialog(ModalScreen[Any]):
         self._ready = True
         for widget in self.query("Button, Input"):
             widget.disabled = widget.id == "do" and bool(self.confirm)
-        self.query_one("#cancel").focus()
+        self.set_focus(self.query_one("#cancel"))
+        for asks in self.query("#asks").results(Lines):
+            asks.set([self._asks()])
         self.woke()
 
     def woke(self) -> None:

@@ -89,7 +89,7 @@ class Direct(ModalScreen[str]):
 
     def on_mount(self) -> None:
         """Write at the end."""
-        self.area.focus()
+        self.set_focus(self.area)
         self.area.move_cursor(self.area.document.end)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -107,7 +107,10 @@ class Direct(ModalScreen[str]):
         self.query_one("#hints", Lines).set([self._count(), _SEND if self.previewing else _WRITE])
 
     def action_preview(self) -> None:
-        """Show what will be sent."""
+        """Show what will be sent, once the editor has taken every key that was typed before."""
+        self.area.call_later(self._check)
+
+    def _check(self) -> None:
         try:
             text = check_direction(self.area.text)
         except UsageError as error:
@@ -133,7 +136,7 @@ class Direct(ModalScreen[str]):
         path = self.query_one("#path", Input)
         if path.display:
             path.display = False
-            self.area.focus()
+            self.set_focus(self.area)
         elif self.previewing:
             self._preview(False)
         else:
@@ -152,7 +155,7 @@ class Direct(ModalScreen[str]):
         if not self.previewing:
             path = self.query_one("#path", Input)
             path.display = True
-            path.focus()
+            self.set_focus(path)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Read the file."""
@@ -165,7 +168,7 @@ class Direct(ModalScreen[str]):
             return
         event.input.display = False
         self.area.text = text
-        self.area.focus()
+        self.set_focus(self.area)
 
     def action_editor(self) -> None:
         """Write it in $EDITOR."""

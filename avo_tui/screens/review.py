@@ -206,7 +206,7 @@ class ReviewScreen(Acting, Screen[None]):
         for part in self.parts.values():
             part.snapshot = self.avo.snapshot
         self._arrange()
-        self.parts[self.tab].focus()
+        self.set_focus(self.parts[self.tab], scroll_visible=False)
         self._show_keys()
         self._read()
 
@@ -253,7 +253,7 @@ class ReviewScreen(Acting, Screen[None]):
         """Another size may be another layout."""
         self._arrange()
         if isinstance(self.focused, Part) and not self.focused.display:
-            self.parts[self.tab if not self.split else "scores"].focus()
+            self.set_focus(self.parts[self.tab if not self.split else "scores"], scroll_visible=False)
 
     # Reading.
 
@@ -321,7 +321,7 @@ class ReviewScreen(Acting, Screen[None]):
             self.tab = name
         self._arrange()
         self.parts[name].reload()
-        self.parts[name].focus()
+        self.set_focus(self.parts[name], scroll_visible=False)
 
     def on_pane_chosen(self, message: Pane.Chosen) -> None:
         """A tab was picked with the mouse."""
@@ -451,7 +451,7 @@ class ReviewScreen(Acting, Screen[None]):
         self.query_one(Prompt).display = False
         self._arrange()
         part = self._asker or self.part
-        part.focus()
+        self.set_focus(part, scroll_visible=False)
         if message.purpose == "find":
             part.look(replace(part.view, filter=message.value or ""))
             if message.value and not part.find(1) and not part.find(-1):

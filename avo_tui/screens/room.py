@@ -174,8 +174,8 @@ class Room(Acting, Screen[None]):
         return [p.pane for p in self.placed(self.app.size)]
 
     def focus_pane(self, name: str) -> None:
-        """Focus a pane that is shown."""
-        self.panes[name].focus()
+        """Focus a pane that is shown; at once, since the next key may already wait."""
+        self.set_focus(self.panes[name], scroll_visible=False)
 
     # Moments.
 
@@ -306,7 +306,7 @@ class Room(Acting, Screen[None]):
 
     def action_follow(self) -> None:
         """Back to the newest line and to now."""
-        if self.avo.snapshot.at is not None:
+        if self.avo.asked is not None:
             self.avo.seek(None)
         for pane in self.panes.values():
             if isinstance(pane, Stream):
@@ -318,7 +318,7 @@ class Room(Acting, Screen[None]):
             self.action_zoom(-1)
         elif self.pane.view.filter:
             self.pane.look(replace(self.pane.view, filter=""))
-        elif self.avo.snapshot.at is not None:
+        elif self.avo.asked is not None:
             self.action_follow()
         self._show_keys()
 
@@ -391,7 +391,7 @@ class Room(Acting, Screen[None]):
         pane = self._asker or self.pane
         self.prompt.display = False
         self.arrange_panes()
-        pane.focus()
+        self.set_focus(pane, scroll_visible=False)
         if message.purpose in ("find", "filter"):
             pane.look(replace(pane.view, filter=message.value or ""))
             if message.purpose == "find" and message.value:
@@ -447,7 +447,7 @@ class Room(Acting, Screen[None]):
 
     def _step(self, by: int, kind: str) -> None:
         try:
-            self._travel(travel.step(self.avo.reader, self.avo.snapshot.at, by, kind))
+            self._travel(travel.step(self.avo.reader, self.avo.asked, by, kind))
         except UsageError as error:
             self.avo.say(str(error), "warn")
 
