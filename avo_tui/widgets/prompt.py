@@ -57,7 +57,7 @@ class Prompt(Horizontal):
 
     def focus_input(self) -> None:
         """Type into it."""
-        self.screen.set_focus(self.query_one(Input), scroll_visible=False)
+        self.query_one(Input).focus(scroll_visible=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Tell as it is typed."""
