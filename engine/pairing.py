@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from engine.gate import Round
 from engine.record.config import GateConfig
-from engine.record.scores import Score, geomean
+from engine.record.scores import Score
 from engine.scorer.problem import Problem
 
 PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
@@ -19,7 +20,7 @@ SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
 BLUR = 1.25
-GLANCE_ROUNDS, LONG_CALLS_US = 2, 150_000.0
+GLANCE_ROUNDS, MORE_ROUNDS, LONG_CALLS_US = 2, 3, 150_000.0
 
 
 def columns(problem: Problem, candidate: Score, rivals: Sequence[Score]) -> list[str] | None:
@@ -55,8 +56,19 @@ def glance(problem: Problem, score: Score) -> tuple[list[str], int]:
 
 def ratio(rounds: Sequence[Round]) -> float | None:
     """How many times faster the first source of the rounds is than the second; None when one was not measured."""
-    pairs = [pair for r in rounds for pair in zip(r.latency_us[0], r.latency_us[1], strict=True)]
-    return geomean([incumbent / own if own and incumbent else None for own, incumbent in pairs])
+    found = [value for r in rounds for value in _ratios(r)]
+    return None if None in found or not found else median([v for v in found if v])
+
+
+def unsteady(rounds: Sequence[Round]) -> bool:
+    """Whether the ratios of a few rounds differ so much that a look at more of them is worth the time."""
+    found = [value for r in rounds for value in _ratios(r) if value]
+    return bool(found) and max(found) / min(found) > BLUR
+
+
+def _ratios(one: Round) -> list[float | None]:
+    pairs = zip(one.latency_us[0], one.latency_us[1], strict=True)
+    return [incumbent / own if own and incumbent else None for own, incumbent in pairs]
 
 
 def blurred(low: float | None, high: float | None) -> bool:

@@ -83,13 +83,19 @@ class RunTrials:
         names, count = pairing.glance(self._session.problem, score)
         sources = [str(candidate.folder), str(rival)]
         try:
-            measured = await self._host.rounds(
+            first = await self._host.rounds(
                 sources, rounds=count, first=0, configurations=names, on_event=self.on_event
             )
+            rounds = first.rounds
+            if pairing.unsteady(rounds):
+                more = await self._host.rounds(
+                    sources, rounds=pairing.MORE_ROUNDS, first=count, configurations=names, on_event=self.on_event
+                )
+                rounds += more.rounds
         except ScorerError as error:
             self._session.record(ev.Warned(f"the glance beside the incumbent failed: {error}"))
             return None
-        return pairing.ratio(measured.rounds)
+        return pairing.ratio(rounds)
 
     async def _evaluate(
         self, candidate: Candidate, suite: str, names: Sequence[str] | None, hypothesis: str

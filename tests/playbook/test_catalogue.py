@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import direction
+from playbook_toy import direction
 
 from engine import knowledge
 from engine.data import kernels_directory

@@ -106,3 +106,20 @@ def test_optimism_is_what_evaluate_promised_over_what_the_gate_found() -> None:
     pairs = tuple(trial(f"t{n}", "regressed", 1.0, attempt=n, seen=1.05) for n in range(3))
     assert abs(Learned(pairs).optimism() - 1.05) < 1e-9
     assert Learned().optimism() == 1.0
+
+
+def test_before_the_end_a_glance_and_another_incumbent_are_no_last_word() -> None:
+    glanced = trial("glanced", "regressed", None, seen=0.4)
+    wrong = trial("wrong", "incorrect", None)
+    judged = trial("judged", "regressed", 0.8)
+    book = [made("glanced", 1.5), made("wrong", 1.5), made("judged", 1.5)]
+    here = replace(EMPTY, learned=Learned((glanced, wrong, judged)), again=True)
+    assert order(book, here) == ["glanced"]
+    assert order([made("glanced", 1.05)], here) == []
+    assert set(order(book, replace(here, learned=Learned((glanced, wrong, judged), 1, frozenset({0, 1}))))) == {
+        "glanced",
+        "wrong",
+        "judged",
+    }
+    often = Learned((glanced, wrong, judged), 1, frozenset({0, 1}), {"glanced": 3, "wrong": 3, "judged": 3})
+    assert order(book, replace(here, learned=often)) == []

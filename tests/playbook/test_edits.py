@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.operators.playbook.edits import Block, File, Replace, Set, apply, hunks, parameters
+from engine.operators.playbook.edits import Block, Clear, File, Replace, Set, apply, hunks, parameters
 
 SOURCE = """int a;
 constexpr int kTile = 32;  // keys
@@ -33,6 +33,11 @@ def test_a_parameter_keeps_its_type_and_comment() -> None:
 def test_a_file_is_made_or_replaced() -> None:
     edited = apply({"a.cpp": SOURCE}, [File("flags.txt", "-O2\n"), File("a.cpp", "int b;\n")])
     assert edited.sources == {"a.cpp": "int b;\n", "flags.txt": "-O2\n"}
+
+
+def test_flags_are_cleared_where_there_are_some_and_not_made_where_there_are_none() -> None:
+    assert apply({"flags.txt": "-O2"}, [Clear("flags.txt")]).sources == {"flags.txt": ""}
+    assert apply({}, [Clear("flags.txt")]).sources == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Toy, direction
+from playbook_toy import Toy, direction
 
 from engine.record.config import Limits
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.operators.playbook.conditions import Condition, parse
-from engine.operators.playbook.edits import Block, Edit, File, Replace, Set
+from engine.operators.playbook.edits import Block, Clear, Edit, File, Replace, Set
 from engine.record.errors import ConfigError
 
 KINDS = ("algorithm", "microarchitecture", "parameter", "schedule", "numerics")
@@ -24,6 +24,7 @@ _DIRECTION = {"id", "title", "kind", "hypothesis", "expects"}
 _DIRECTION_MAY = {"measured", "effort", "knowledge", "keywords", "requires", "boost", "edits", "search"}
 _EDITS = {
     "file": ({"op", "file"}, {"text", "from"}),
+    "clear": ({"op", "file"}, set[str]()),
     "block": ({"op", "file", "block"}, {"text", "from"}),
     "set": ({"op", "file", "parameter", "value"}, set[str]()),
     "replace": ({"op", "file", "find"}, {"with", "from"}),
@@ -190,6 +191,8 @@ def _edit(data: Mapping[str, Any], path: Path, where: str) -> Edit:
     file = _text(data, "file", where)
     if "/" in file or file.startswith("."):
         raise ConfigError(f"{where}: file = {file!r}: candidates are flat folders, name a file without a path")
+    if op == "clear":
+        return Clear(file)
     if op == "set":
         return Set(file, _text(data, "parameter", where), _literal(data["value"], f"{where}: value"))
     text = _content(data, path, where)

@@ -20,6 +20,7 @@ RETRY_AFTER = 3  # commits, before what did not pay is worth a second look
 RETRY_GAIN = 0.01
 RETRY_FROM = 0.9  # a ratio below this is no near miss
 TRIES = 2
+AGAIN_TRIES, MUCH = 3, 1.15  # before the end, what promised this much is tried so often
 BLURRED_AFTER, BLURRED_TRIES = 2, 3  # what a busy machine left open is asked again soon
 WITHDRAWN = 0.25  # what a person rolled back comes late
 
@@ -28,7 +29,8 @@ WITHDRAWN = 0.25  # what a person rolled back comes late
 class Scene:
     """What a choice looks at: the incumbent's sources, the facts, what was learned, what is forbidden.
 
-    `repeats` maps directions whose result was measured already, under another name, to where.
+    `repeats` maps directions whose result was measured already, under another name, to where. `again` when nothing
+    else is left: what promised much and failed gets another look, on another incumbent or after a mere glance.
     """
 
     sources: Mapping[str, str]
@@ -36,6 +38,7 @@ class Scene:
     learned: Learned
     vetoed: frozenset[str] = frozenset()
     repeats: Mapping[str, str] = field(default_factory=dict)
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def assess(direction: Direction, scene: Scene, *, asked: bool = False) -> Assess
     barred = _forbidden(direction, scene) or _unmet(direction, scene) or _unfit(direction, scene)
     trials = scene.learned.of(direction.id)
     if not barred and not asked:
-        barred = scene.repeats.get(direction.id, "") or _spent(trials, scene.learned)
+        again = scene.again and direction.expects >= MUCH
+        barred = scene.repeats.get(direction.id, "") or _spent(trials, scene.learned, again=again)
     if barred:
         return Assessment(direction, 0.0, 0.0, barred)
     gain, evidence = _gain(direction, scene, trials)
@@ -110,18 +114,20 @@ def _unfit(direction: Direction, scene: Scene) -> str:
     return "" if edits.changed(scene.sources, edited.sources) else "the incumbent has it already"
 
 
-def _spent(trials: Sequence[Trial], learned: Learned) -> str:
+def _spent(trials: Sequence[Trial], learned: Learned, *, again: bool) -> str:
     """Why its past bars a direction, or ""."""
     if not trials or trials[-1].outcome is None:
         return ""
     last = trials[-1]
     if last.version is not None:
         return f"it is in the incumbent since v{last.version}" if last.version in learned.active else ""
+    tries = max(len(trials), learned.pursued.get(last.direction, 0))
+    if again and tries < AGAIN_TRIES and (last.parent != learned.head or last.glanced):
+        return ""
     if last.outcome == "incorrect":
         return f"a{last.attempt} was not correct: {last.reason}"
     ratio = last.ratio or last.seen or 0.0
     told = f"a{last.attempt} on v{last.parent} gave {ratio:.3f}x"
-    tries = max(len(trials), learned.pursued.get(last.direction, 0))
     if last.blurred and ratio > 1.0 and tries <= BLURRED_TRIES:
         waits = BLURRED_AFTER - learned.trials_since(last.attempt)
         return f"{told} on a machine too busy to tell; again after {waits} other trials" if waits > 0 else ""
@@ -147,8 +153,11 @@ def _gain(direction: Direction, scene: Scene, trials: Sequence[Trial]) -> tuple[
             gain = max(ratio - 1.0, 0.0) * WITHDRAWN
             evidence.append(f"it was v{last.version} at {ratio:.3f}x, which was rolled back")
         elif last.blurred:
-            gain = max(ratio - 1.0, 0.0)
+            gain = max(ratio - 1.0, gain / 2)
             evidence.append(f"a{last.attempt} gave {ratio:.3f}x on a machine too busy to prove it")
+        elif scene.again:
+            gain /= 2 * len(trials)
+            evidence.append(f"nothing else is left, and a{last.attempt} on v{last.parent} need not be the last word")
         else:
             gain = RETRY_GAIN
             commits = scene.learned.commits_since(last.parent)

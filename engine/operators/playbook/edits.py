@@ -27,6 +27,13 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """`file` becomes empty when it is there: flags that a new kernel must not inherit."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """What lies between `// [block NAME]` and `// [end NAME]` in `file` becomes `text`."""
 
@@ -53,7 +60,7 @@ class Replace:
     text: str
 
 
-Edit = File | Block | Set | Replace
+Edit = File | Clear | Block | Set | Replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ def apply(sources: Sources, edits: Sequence[Edit]) -> Edited:
         old = after.get(edit.file)
         if isinstance(edit, File):
             after[edit.file] = edit.text
+        elif isinstance(edit, Clear):
+            after.update({edit.file: ""} if old else {})
         elif old is None:
             return Edited(None, f"there is no file {edit.file}")
         else:

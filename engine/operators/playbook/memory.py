@@ -38,6 +38,11 @@ class Trial:
     reason: str
     blurred: bool = False
 
+    @property
+    def glanced(self) -> bool:
+        """Dropped on a glance: correct, and never seen by the gate."""
+        return self.outcome == "regressed" and self.ratio is None
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:

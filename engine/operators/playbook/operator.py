@@ -41,6 +41,7 @@ class Try:
     knowledge: tuple[str, ...] = ()
     source: Source = "playbook"
     enough: float = PROMISING
+    again: bool = False
 
 
 class Playbook:
@@ -111,12 +112,15 @@ class Playbook:
         if chosen := self._pinned(session, scene):
             return chosen
         ranked = choose(self.catalogue, scene, self._wanted)
+        again = not ranked
+        if again:
+            ranked = choose(self.catalogue, replace(scene, again=True))
         if ranked:
             best = ranked[0]
             wanted = best.direction.id in self._wanted
             self._wanted = [w for w in self._wanted if w != best.direction.id]
             why = say.choice(best, ranked[1:], wanted=wanted)
-            return _try(best.direction, why, "supervisor" if wanted else "playbook")
+            return replace(_try(best.direction, why, "supervisor" if wanted else "playbook"), again=again)
         return self._move(session, scene)
 
     def _obey(self, session: Session, directive: Directive, scene: Scene) -> Try | None:
@@ -188,7 +192,7 @@ class Playbook:
         edited = edits.apply(scene.sources, chosen.edits)
         if edited.sources is None:
             return edited.reason
-        known = _known(scene.learned, edited.sources)
+        known = _known(scene.learned, edited.sources, glances=not chosen.again)
         return f"a{known.attempt} had exactly these sources: {say.outcome(known)}" if known else ""
 
     async def _attempt(self, session: Session, chosen: Try, scene: Scene, incumbent: Version) -> None:
@@ -268,11 +272,11 @@ def _tune(sources: edits.Sources, move: sweep.Move, why: str, *, source: Source 
     return Try(move.id, move.title, why, hypothesis, tuple(made), (), source, PAYS)
 
 
-def _known(learned: Learned, sources: edits.Sources) -> Trial | None:
-    """The trial that makes measuring these sources again pointless, or None."""
+def _known(learned: Learned, sources: edits.Sources, *, glances: bool = True) -> Trial | None:
+    """The trial that makes measuring these sources again pointless, or None. `glances`: one that saw no gate counts."""
     source_hash = intake.hash_of({name: text.encode() for name, text in sources.items()})
     for trial in reversed(learned.with_sources(source_hash)):
-        if trial.blurred:
+        if trial.blurred or (trial.glanced and not glances):
             continue
         if trial.outcome == "incorrect" or (trial.outcome is not None and trial.parent == learned.head):
             return trial
