@@ -329,6 +329,17 @@ class Reader:
         )
         return [Hit(*row) for row in self._db.execute(sql, (query, limit))]
 
+    def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
+        """The nearest event with these words before or after another; None when there is none."""
+        words = re.findall(r"\w+", text)
+        if not words:
+            return None
+        query = " ".join(f'"{w}"' for w in words) + "*"
+        bound, order, seq = ("<", "DESC", before) if before is not None else (">", "ASC", after or 0)
+        sql = f"SELECT rowid FROM search WHERE search MATCH ? AND rowid {bound} ? ORDER BY rowid {order} LIMIT 1"
+        row = self._db.execute(sql, (query, seq)).fetchone()
+        return None if row is None else int(row[0])
+
     def follow_kinds(self) -> Iterator[tuple[str, int]]:
         """How many events there are of each kind."""
         yield from self._db.execute("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind")
