@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
@@ -28,12 +28,14 @@ from avo_tui.themes import PALETTES, Palette
 from engine.record import commands
 from engine.record.commands import Verb
 from engine.record.errors import AvoError
+from engine.record.events import Event
 from engine.record.reader import Entry, Reader
 from engine.record.run import RunFolder
 
 MESSAGE_S = 6.0
 QUIT_TWICE_S = 3.0
-OLDER = 400
+PAGE = 400
+T = TypeVar("T")
 
 
 class Fresh(Message):
@@ -169,13 +171,40 @@ class AvoApp(App[int]):
             self._reader = Reader(self.folder.journal)
         return self._reader
 
-    def older(self, before: int) -> list[Entry]:
-        """Entries before an event; none when the journal cannot be read."""
+    def _read(self, read: Callable[[Reader], T], otherwise: T) -> T:
+        """Read something on demand; a journal that cannot be read is said, and `otherwise` returned."""
         try:
-            return self.reader.tail(OLDER, before=before)
+            return read(self.reader)
         except (AvoError, sqlite3.Error) as error:
             self.say(str(error), "bad")
-            return []
+            return otherwise
+
+    def older(self, before: int) -> list[Entry]:
+        """The page of entries before an event."""
+        return self._read(lambda r: r.tail(PAGE, before=before), [])
+
+    def newer(self, after: int, until: int | None) -> list[Entry]:
+        """The page of entries after an event, up to a moment of the past."""
+        before = None if until is None else until + 1
+        return self._read(lambda r: r.events(after, before=before, limit=PAGE), [])
+
+    def around(self, seq: int) -> list[Entry]:
+        """A page of entries around an event."""
+        half = PAGE // 2
+        return self._read(lambda r: [*r.tail(half, before=seq + 1), *r.events(seq, limit=half)], [])
+
+    def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
+        """The nearest event with these words."""
+        return self._read(lambda r: r.search_near(text, before=before, after=after), None)
+
+    def event(self, seq: int) -> Event | None:
+        """One event by its number."""
+        entry = self._read(lambda r: r.entry(seq), None)
+        return None if entry is None else entry.event()
+
+    def undoable(self) -> tuple[int, int] | None:
+        """The last roll-back that can be taken back: (before, after)."""
+        return self._read(lambda r: r.undoable(), None)
 
     def tell_away(self, *, unasked: bool = False) -> None:
         """Show what happened since the last look; unasked only when it is worth telling."""
@@ -204,14 +233,6 @@ class AvoApp(App[int]):
             self.say(f"cannot write {folder}: {error.strerror}", "bad")
             return
         self.say(f"saved {_short(folder / stem)}.txt and .svg")
-
-    def undoable(self) -> tuple[int, int] | None:
-        """The last roll-back that can be taken back: (before, after)."""
-        try:
-            return self.reader.undoable()
-        except (AvoError, sqlite3.Error) as error:
-            self.say(str(error), "bad")
-            return None
 
     # Saying and doing.
 
@@ -357,8 +378,9 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
 
 def palette_for(seen: terminal.Terminal, wanted: str) -> Palette:
     """The palette that was wanted, as far as the terminal can show it."""
-    if seen.depth in ("mono", "16") and wanted in ("auto", "dark", "light"):
+    if wanted in ("ansi", "mono"):
+        return PALETTES[wanted]
+    if seen.depth in ("mono", "16"):
         return PALETTES["mono" if seen.depth == "mono" else "ansi"]
-    if wanted == "auto":
-        return PALETTES["light" if seen.light else "dark"]
-    return PALETTES[wanted]
+    name = ("light" if seen.light else "dark") if wanted == "auto" else wanted
+    return PALETTES[name + ("256" if seen.depth == "256" else "")]

@@ -65,6 +65,7 @@ TABLE: tuple[Key, ...] = (
     Key("diff", "d", "diff", LOOK, "the diff of the selected version or attempt", "diff", ("versions", "attempts")),
     Key("mark", "m", "mark", LOOK, "mark a version: diffs compare against it", "mark", ("versions",)),
     Key("find", "slash", "find", LOOK, "find in text, filter in a table; !word leaves rows out", "find"),
+    Key("search", "ctrl+f", "search", LOOK, "search the whole run, and go to what was found"),
     Key("next", "n", "next_match", LOOK, "next match"),
     Key("previous", "N", "previous_match", LOOK, "previous match"),
     Key("follow", "f", "follow", LOOK, "follow: back to the newest line, and back to now", "follow",

@@ -134,15 +134,44 @@ _MONO = dict.fromkeys(("strong", "accent", "bad", "warn", "key", "kw", "you", "s
 }
 
 
+# 256 colours have few dark ones: greys behind, and the change of a line in its letters.
+_DARK256 = {
+    "bar": "on #1c1c1c",
+    "select": "on #303030",
+    "trace": "on #262626",
+    "add": "#87d787 on #1c1c1c",
+    "del": "#ff8787 on #1c1c1c",
+    "addword": "#121212 on #87d787",
+    "delword": "#121212 on #ff8787",
+    "hunk": "#87afd7 on #1c1c1c",
+    "faint": "#444444",
+}
+_LIGHT256 = {
+    "bar": "on #e4e4e4",
+    "select": "on #d0d0d0",
+    "trace": "on #eeeeee",
+    "add": "#005f00 on #eeeeee",
+    "del": "#870000 on #eeeeee",
+    "addword": "#ffffff on #005f00",
+    "delword": "#ffffff on #870000",
+    "hunk": "#005f87 on #eeeeee",
+    "faint": "#bcbcbc",
+}
+
+
 @dataclass(frozen=True)
 class Palette:
-    """One theme. `ansi` ones keep to the terminal's own colours."""
+    """One theme. `ansi` ones keep to the terminal's own colours.
+
+    With `plain_changes` a changed line has no syntax colours: its letters carry the change.
+    """
 
     name: str
     dark: bool
     background: str
     roles: Mapping[str, str]
     ansi: bool = False
+    plain_changes: bool = False
 
     @cached_property
     def styles(self) -> dict[str, Style]:
@@ -158,14 +187,18 @@ class Palette:
         if found is None:
             syntax, _, change = role.partition("+")
             found = self.styles.get(change or role) or self.styles[""]
-            if change and not self.ansi and syntax in self.styles:
+            if change and not self.ansi and not self.plain_changes and syntax in self.styles:
                 found += Style(color=self.styles[syntax].color)
             self.styles[role] = found
         return found
 
-    def over(self, role: str) -> Style:
-        """A style that is laid over others: a selected row, a search match."""
-        return Style.parse(self.roles.get(role, "reverse"))
+    def laid_over(self, style: Style, role: str) -> Style:
+        """A style with another laid over it: a selected row, the status line.
+
+        Reversed colours would make a patchwork, so a reversed row is all of one kind.
+        """
+        over = Style.parse(self.roles.get(role, ""))
+        return over + Style(bold=style.bold) if over.reverse else style + over
 
     def theme(self) -> Theme:
         """The Textual theme for dialogs, editors and the palette."""
@@ -201,6 +234,8 @@ PALETTES: dict[str, Palette] = {
     "light": Palette("light", False, "#fbfbf9", _LIGHT),
     "ansi": Palette("ansi", True, "default", _ANSI, ansi=True),
     "mono": Palette("mono", True, "default", _MONO, ansi=True),
+    "dark256": Palette("dark256", True, "#121212", {**_DARK, **_DARK256}, plain_changes=True),
+    "light256": Palette("light256", False, "#ffffff", {**_LIGHT, **_LIGHT256}, plain_changes=True),
 }
 
 # What stands for each character that an ASCII terminal cannot show.

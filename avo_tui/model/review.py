@@ -10,9 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from avo_tui import summary
 from avo_tui.model import diff, show, syntax
 from avo_tui.model.diff import Colours, DiffLine
-from avo_tui.model.lines import EMPTY, Line, Row, Span, clean, cut, fit, join_fitting, left, one_line, right, wrap
+from avo_tui.model.lines import (
+    EMPTY,
+    Line,
+    Row,
+    Span,
+    clean,
+    clip_text,
+    cut,
+    fit,
+    join_fitting,
+    left,
+    one_line,
+    right,
+    width_of,
+    wrap,
+)
 from avo_tui.model.output import read_log
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.tree import VERDICTS
@@ -192,21 +208,22 @@ def header(r: Review, s: Snapshot, width: int) -> list[Line]:
     score = r.score
     unit = show.unit_for([score.geomean_tflops if score else None])
     name = one_line(r.version.name if r.version else r.attempt.name if r.attempt else "")
-    parts: list[Line] = [((r.subject.name, "accent"),), ((name, "head"),), _verdict(r)]
+    figures: list[Line] = [_verdict(r)]
     if score and score.geomean_tflops:
-        parts.append(((unit.full(score.geomean_tflops), "strong"),))
-        if s.rival and (base := s.baselines[s.rival].geomean_tflops):
-            ratio = score.geomean_tflops / base
-            parts.append(
-                (
-                    (f"{show.ratio(ratio)} {'▲' if ratio >= 1 else '▼'} ", "good" if ratio >= 1 else "warn"),
-                    (s.rival, "dim"),
-                )
-            )
-    return [
-        (((" ", ""), *join_fitting(parts, ("  ", ""), width - 2))),
-        ((" ", ""), *join_fitting(_origin(r, s), (" · ", "faint"), width - 2)),
-    ]
+        figures.append(((unit.full(score.geomean_tflops), "strong"),))
+        if s.rival and (ratio := summary.ratio(score.geomean_tflops, s.baselines[s.rival].geomean_tflops)):
+            mark, role = ("▲", "good") if ratio >= 1 else ("▼", "warn")
+            figures.append(((f"{show.ratio(ratio)} {mark} ", role), (s.rival, "dim")))
+    room = width - 2 - len(r.subject.name) - 2
+    known = join_fitting(figures, ("  ", ""), max(room - 14, 10))
+    named: Line = (
+        (r.subject.name, "accent"),
+        ("  ", ""),
+        (clip_text(name, room - width_of(known) - 2), "head"),
+        ("  ", ""),
+    )
+    origin = join_fitting(_origin(r, s), (" · ", "faint"), width - 2)
+    return [((" ", ""), *named, *known), ((" ", ""), *origin)]
 
 
 def _verdict(r: Review) -> Line:

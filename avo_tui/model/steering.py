@@ -65,10 +65,11 @@ def commands(s: Snapshot, view: View) -> list[Row]:
 
 
 def _command(s: Snapshot, c: Command, width: int) -> Line:
-    head: Line = ((f" #{c.command:<3} ", "dim"), (f"{c.verb} ", "strong"), (argument_of(c), ""))
+    why = f"  {one_line(c.reason)}" if c.reason else ""
+    head: Line = ((f" #{c.command:<3} ", "dim"), (f"{c.verb} ", "strong"), (argument_of(c), ""), (why, "dim"))
     tail: Line = (*life(c), (f"  {left(clip_text(clean(c.person), 10), min(len(c.person), 10))}", "you"),
                   (f" {show.age(s.taken_at - c.at):>4} ", "dim"))  # fmt: skip
-    return spread(head, tail, width, share=0.45)
+    return spread(head, tail, width, share=0.3)
 
 
 def life(c: Command) -> Line:
@@ -80,8 +81,7 @@ def life(c: Command) -> Line:
         return (("sent → ", "quiet"), ("seen", "info"), (" → …", "quiet"))
     role = "good" if c.state == "applied" else "bad"
     mark = "✓" if c.state == "applied" else "✗"
-    why = f": {clip_text(one_line(c.reason), 48)}" if c.reason else ""
-    return (("sent → seen → ", "quiet"), (f"{mark} {c.state}", role), (why, "dim"), (f" {took}", "dim"))
+    return (("sent → seen → ", "quiet"), (f"{mark} {c.state}", role), (f" {took}", "dim"))
 
 
 def argument_of(c: Command) -> str:
@@ -102,4 +102,5 @@ def latest(s: Snapshot, client: str) -> Line:
     if not mine or (mine[-1].state in ("applied", "refused") and s.taken_at - mine[-1].state_at > 20):
         return ()
     c = mine[-1]
-    return ((f"#{c.command} {c.verb} ", "strong"), *life(c))
+    why = f": {clip_text(one_line(c.reason), 60)}" if c.state == "refused" and c.reason else ""
+    return ((f"#{c.command} {c.verb} ", "strong"), *life(c), (why, "warn"))

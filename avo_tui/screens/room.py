@@ -26,6 +26,7 @@ from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.prompt import Prompt
 from avo_tui.widgets.stream import Output, Stream, Transcript
 from avo_tui.widgets.tables import Attempts, Commands, Context, Scores, Supervisor, Trajectory, Versions
+from engine.record import events as ev
 from engine.record.errors import AvoError, UsageError
 
 _PANES: dict[str, type[Pane]] = {
@@ -471,6 +472,31 @@ class Room(Acting, Screen[None]):
             self.avo.say("Enter opens it; e in the review opens its sources")
         else:
             self.avo.edit(pane.copied(), f"{pane.title.lower()}.txt")
+
+    def action_search(self) -> None:
+        """Search everything that ever happened."""
+        from avo_tui.screens.search import Search
+
+        self.app.push_screen(Search(), self._go_to_hit)
+
+    def _go_to_hit(self, seq: int | None) -> None:
+        """Attempts and versions open; everything else is shown in the transcript."""
+        event = self.avo.event(seq) if seq is not None else None
+        if seq is None or event is None:
+            return
+        from avo_tui.screens.review import ReviewScreen
+
+        if isinstance(event, ev.AttemptScored | ev.GateDecided):
+            self.app.push_screen(ReviewScreen(Subject(attempt=event.attempt)))
+        elif isinstance(event, ev.VersionCommitted):
+            self.app.push_screen(ReviewScreen(Subject(version=event.version)))
+        else:
+            if self.number not in (1, 2):
+                self.action_view(2)
+            talk = self.panes["transcript"]
+            assert isinstance(talk, Stream)
+            self.focus_pane("transcript")
+            talk.jump(seq)
 
     def action_next_match(self) -> None:
         """The next match below."""

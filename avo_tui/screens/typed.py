@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from avo_tui.themes import PALETTES
+from avo_tui import prefs
 from engine.record.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def _direct(room: Room, words: list[str], rest: str) -> None:
 
 
 def _theme(room: Room, words: list[str], rest: str) -> None:
-    if not words or words[0] not in PALETTES:
-        raise UsageError(f"themes are {', '.join(PALETTES)}")
-    room.avo.use_palette(words[0])
+    if not words or words[0] not in prefs.THEMES[1:]:
+        raise UsageError(f"themes are {', '.join(prefs.THEMES[1:])}")
+    few = "256" if room.avo.palette.name.endswith("256") and words[0] in ("dark", "light") else ""
+    room.avo.use_palette(words[0] + few)
 
 
 def _ascii(room: Room, words: list[str], rest: str) -> None:

@@ -73,17 +73,16 @@ class Painted(Widget):
 
     def _strip(self, line: Line, over: str, width: int) -> Strip:
         palette, ascii = self.palette, self.avo.ascii
-        laid = palette.over(over) if over else None
         segments: list[Segment] = []
         used = 0
         for text, role in clip(line, width):
             shown = to_ascii(text) if ascii else text
             style = palette.style(role)
-            segments.append(Segment(shown, style + laid if laid else style))
+            segments.append(Segment(shown, palette.laid_over(style, over) if over else style))
             used += cell_len(shown)
         if used < width:
             style = palette.style("")
-            segments.append(Segment(" " * (width - used), style + laid if laid else style))
+            segments.append(Segment(" " * (width - used), palette.laid_over(style, over) if over else style))
         return Strip(segments, max(width, used))
 
     def text(self) -> str:

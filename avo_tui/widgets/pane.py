@@ -8,7 +8,7 @@ from dataclasses import replace
 from textual import events
 from textual.message import Message
 
-from avo_tui.model.lines import EMPTY, Line, Row, Span, clip, fit, join, plain, spread
+from avo_tui.model.lines import EMPTY, Line, Row, Span, clip, fit, join, plain, spread, width_of
 from avo_tui.model.plan import VIEWS
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
@@ -62,6 +62,10 @@ class Pane(Painted, can_focus=True):
     def alive(self) -> bool:
         """Whether it is drawn as the pane that keys go to."""
         return self.has_focus
+
+    def short_badge(self) -> Line:
+        """The same where there is hardly room: only what must not be missed."""
+        return (("/", "match"),) if self.view.filter else EMPTY
 
     # Drawing.
 
@@ -170,6 +174,8 @@ class Pane(Painted, can_focus=True):
             (" ", ""),
         )
         badge = self.badge()
+        if badge and width_of(left) + width_of(badge) + 3 > width:
+            badge = self.short_badge()
         right: Line = ((" ", ""), *badge, (" ", "")) if badge else EMPTY
         return spread(left, clip(right, width // 2), width, fill=("─", rule if focus else "faint"))
 

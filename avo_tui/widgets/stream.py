@@ -16,6 +16,8 @@ from engine.record.reader import Entry
 
 KEEP, PRUNE_AT = 1000, 1600
 HURRY_S = 3.0
+PAGE = 400
+MOST_PAGES = 25  # read at once for one key
 
 
 class Stream(Pane):
@@ -30,6 +32,8 @@ class Stream(Pane):
         self.unseen = 0
         self.turned: set[int] = set()  # blocks folded the other way than they come
         self.all_open = False
+        self.detached = False  # the loaded window does not reach the newest event
+        self._first_seq = 0
         self._last_seq = 0
         self._at: int | None = None
         self._calls: dict[str, int] = {}
@@ -91,15 +95,21 @@ class Stream(Pane):
         return self.count() if self.following else super().last_top()
 
     def _update(self, snapshot: Snapshot) -> None:
+        """Take what is new. A window that was opened elsewhere (`detached`) stays as it is until it is left."""
         tail = snapshot.tail
-        if not tail:
-            return
-        if snapshot.at != self._at or snapshot.last_seq < self._last_seq or tail[0].seq > self._last_seq + 1:
-            if snapshot.at != self._at or self.following or not self.blocks:
-                self._reset()
+        if snapshot.at != self._at or snapshot.last_seq < self._last_seq:
+            self._reset()
             self._at = snapshot.at
+        if not tail or self.detached:
+            return
+        if tail[0].seq > self._last_seq + 1 and self.blocks:
+            if not self.following:
+                self.detached = True
+                return
+            self._reset()
         new = [e for e in tail if e.seq > self._last_seq]
         if new:
+            self._first_seq = self._first_seq or new[0].seq
             self._grew = True
             self._last_seq = new[-1].seq
             self.take(new)
@@ -107,8 +117,8 @@ class Stream(Pane):
 
     def _reset(self) -> None:
         self.blocks, self._calls, self._cache = [], {}, {}
-        self._last_seq, self.unseen = 0, 0
-        self.following, self._shape = True, (0, 0)
+        self._first_seq, self._last_seq, self.unseen = 0, 0, 0
+        self.following, self.detached, self._shape = True, False, (0, 0)
 
     def _prune(self) -> None:
         if self.following and len(self.blocks) > PRUNE_AT:
@@ -116,6 +126,7 @@ class Stream(Pane):
             for block in self.blocks[:gone]:
                 self._cache.pop(block.seq, None)
             del self.blocks[:gone]
+            self._first_seq = self.blocks[0].seq
             self._calls = {c: i - gone for c, i in self._calls.items() if i >= gone}
 
     def _block_rows(self, view: View) -> list[Row]:
@@ -144,19 +155,55 @@ class Stream(Pane):
         return block.folds and (block.open or self.all_open) != (block.seq in self.turned)
 
     def load_older(self) -> bool:
-        """Load the entries before the first block; whether there were any."""
-        first = self.blocks[0].seq if self.blocks else 0
-        if first <= 1:
+        """Load entries before the first loaded one, until some of them have blocks; whether any did."""
+        for _ in range(MOST_PAGES):
+            entries = self.avo.older(self._first_seq) if self._first_seq > 1 else []
+            if not entries:
+                return False
+            self._first_seq = entries[0].seq
+            later, self.blocks, calls, self._calls = self.blocks, [], self._calls, {}
+            self.take(entries)
+            gained = len(self.blocks)
+            self.blocks += later
+            self._calls = {c: i + gained for c, i in calls.items()}
+            if gained:
+                return True
+        return False
+
+    def load_newer(self) -> bool:
+        """Load the entries after a detached window; whether there were any."""
+        if not self.detached:
             return False
-        entries = self.avo.older(first)
-        if not entries:
-            return False
-        later, self.blocks, running, self._calls = self.blocks, [], self._calls, {}
-        self.take(entries)
-        gained = len(self.blocks)
-        self.blocks += later
-        self._calls = {c: i + gained for c, i in running.items()}
-        return True
+        entries = self.avo.newer(self._last_seq, self._at)
+        if entries:
+            self._last_seq = entries[-1].seq
+            self.take(entries)
+        if len(entries) < PAGE:
+            self.detached = False
+        return bool(entries)
+
+    def jump(self, seq: int) -> None:
+        """Open the window around an event, with the cursor on its first line that matches what is looked for."""
+        around = self.avo.around(seq)
+        if not around:
+            return
+        at = self._at
+        self._reset()
+        self._at, self.following, self.detached = at, False, True
+        self._first_seq, self._last_seq = around[0].seq, around[-1].seq
+        self.take(around)
+        self._again()
+        block = next((b for b in self.blocks if b.seq >= seq), self.blocks[-1] if self.blocks else None)
+        if block is None:
+            return
+        pattern = self.pattern()
+        if pattern and block.folds and not pattern.search(plain(block.head) + block.words) and not self.unfolded(block):
+            self.turned ^= {block.seq}
+            self._again()
+        lines = [i for i in range(self.count()) if self._seq_at(i) == block.seq]
+        hit = next((i for i in lines if pattern and pattern.search(plain(self.row(i).line))), lines[0] if lines else 0)
+        self.top = max(hit - self.inner_height // 3, 0)
+        self._go(hit)
 
     # Moving.
 
@@ -193,7 +240,9 @@ class Stream(Pane):
             before = self.count()
             self._again()
             wanted += self.count() - before
-        if wanted >= self.count() - 1 and by > 0:
+        while wanted >= self.count() and self.load_newer():
+            self._again()
+        if wanted >= self.count() - 1 and by > 0 and not self.detached:
             self.follow()
             return
         self._go(max(0, min(wanted, self.count() - 1)))
@@ -220,8 +269,11 @@ class Stream(Pane):
             self.top += self.count() - before
         self.top = max(0, min(self.top + by, end))
         if by > 0 and self.top >= end:
-            self.follow()
-            return
+            if self.load_newer():
+                self._again()
+            elif not self.detached:
+                self.follow()
+                return
         self.repaint()
 
     def edge_to(self, by: int) -> None:
@@ -236,6 +288,9 @@ class Stream(Pane):
 
     def follow(self) -> None:
         """Back to the newest line."""
+        if self.detached:
+            self._reset()
+            self._built_from = None
         self.following, self.unseen, self.cursor = True, 0, None
         self._shape = (0, 0)
         self.reload()
@@ -251,6 +306,10 @@ class Stream(Pane):
                 else (("scrolled", "warn"), (" G follows", "dim"))
             )
         return join((super().badge(), state), ("  ", ""))
+
+    def short_badge(self) -> Line:
+        """Whether it follows, or how much is new."""
+        return (("▼", "dim"),) if self.following else ((f"+{self.unseen}", "badge"),)
 
     # Folding and finding.
 
@@ -293,16 +352,20 @@ class Stream(Pane):
         here = (self.count() if by < 0 else -1) if here is None else here
         order = range(here + by, -1 if by < 0 else self.count(), by)
         at = next((i for i in order if pattern.search(plain(self.row(i).line))), None)
-        while at is None and by < 0 and self.load_older():
-            before = self.count()
-            self._again()
-            gained = self.count() - before
-            at = next((i for i in range(gained - 1, -1, -1) if pattern.search(plain(self.row(i).line))), None)
+        if at is None and (seq := self._further(by)) is not None:
+            self.jump(seq)
+            return True
         if at is None:
             return False
         self.following, self.unseen = False, 0
         self._go(at)
         return True
+
+    def _further(self, by: int) -> int | None:
+        """The nearest event beyond the loaded ones that has the words looked for."""
+        if by < 0:
+            return self.avo.search_near(self.view.filter, before=self._first_seq) if self.blocks else None
+        return self.avo.search_near(self.view.filter, after=self._last_seq) if self.detached else None
 
     def pattern(self) -> re.Pattern[str] | None:
         """What is being looked for: a regular expression, or its letters when it is none."""

@@ -13,6 +13,7 @@ from avo_tui.screens.pick import Palette
 from avo_tui.screens.review import ReviewScreen
 from avo_tui.screens.rollback import Rollback
 from avo_tui.screens.room import Room
+from avo_tui.screens.search import Hits, Search
 from avo_tui.widgets.stream import Stream
 from engine.record import events as ev
 from engine.record.errors import ConfigError
@@ -520,3 +521,41 @@ async def test_detach_leaves_and_so_does_ctrl_c_twice(run: RunFolder):
         await pilot.pause()
         assert app.return_value == 0
     assert not commands(run)
+
+
+async def test_find_reaches_what_was_never_loaded(run: RunFolder):
+    answer(run, *(ev.Said(f"filler {i}", 1) for i in range(1500)))
+    async with open_room(run) as (app, pilot):
+        talk = room_of(app).panes["transcript"]
+        assert isinstance(talk, Stream)
+        await pilot.press("2", "slash")
+        await typed(pilot, "busy-wait barrier")
+        await pilot.press("enter")
+        assert talk.detached
+        assert "usy-wait barrier between heads" in talk.text()
+        answer(run, ev.Said("while you look elsewhere", 1))
+        await pilot.pause(0.5)
+        assert "while you look elsewhere" not in talk.text()
+        await pilot.press("escape", "G")
+        assert not talk.detached
+        assert "while you look elsewhere" in talk.text()
+
+
+async def test_search_finds_words_anywhere_and_goes_there(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        await pilot.press("ctrl+f")
+        search = app.screen
+        assert isinstance(search, Search)
+        await typed(pilot, "huge pages")
+        await until(pilot, lambda: search.query_one(Hits).hits)
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, Search))
+        if isinstance(app.screen, ReviewScreen):
+            await pilot.press("escape")
+        await pilot.press("ctrl+f")
+        search = app.screen
+        await typed(pilot, "incumbent spends transpose")
+        await until(pilot, lambda: search.query_one(Hits).hits)
+        await pilot.press("enter")
+        talk = room_of(app).panes["transcript"]
+        await until(pilot, lambda: "transpose" in talk.text().lower())

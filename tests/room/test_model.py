@@ -215,7 +215,8 @@ def test_a_command_s_life_is_told_in_words(now: Snapshot):
     lives = {c.verb: plain(steering.life(c)) for c in now.commands}
     assert "sent → seen → ✓ applied" in lives["direct"]
     refused = next(c for c in now.commands if c.state == "refused")
-    assert "✗ refused: there is no version v99" in plain(steering.life(refused))
+    assert "✗ refused" in plain(steering.life(refused))
+    assert "there is no version v99" in "".join(plain(r.line) for r in steering.commands(now, View(width=100)))
 
 
 def test_the_last_moment_is_the_live_one(now: Snapshot, run: RunFolder):
@@ -347,7 +348,7 @@ def test_palettes_know_every_role_that_is_used():
 
 
 def test_text_colours_of_both_themes_can_be_read():
-    for name in ("dark", "light"):
+    for name in ("dark", "light", "dark256", "light256"):
         palette = PALETTES[name]
         for role, style in palette.styles.items():
             if role in ("faint", "select", "trace", "bar"):
