@@ -89,7 +89,15 @@ class Journal:
     def open(cls, path: Path) -> Self:
         """An existing journal, upgraded in place when it is of an older schema."""
         connection = connect(path, write=True)
-        schema.upgrade(connection)
+        try:
+            schema.upgrade(connection, path)
+        except (sqlite3.Error, OSError) as error:
+            found = schema.version_of(connection)
+            connection.close()
+            raise JournalError(
+                f"{path} has schema {found} and could not be upgraded to {schema.VERSION}: {error}; it is as it was "
+                "(an upgrade needs as much free disk as the journal takes)"
+            ) from error
         return cls(connection, path)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 from engine.record import events as ev
 from engine.record.commands import Command, from_row
 from engine.record.journal import connect
+from engine.record.schema import TALLIED, version_of
 from engine.record.scores import Score
 
 
@@ -169,6 +170,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = connect(path, write=False)
+        self._tallied = version_of(self._db) >= TALLIED
 
     def close(self) -> None:
         """Close the connection."""
@@ -265,6 +267,9 @@ class Reader:
 
     def counts(self) -> tuple[int, int]:
         """How many versions and how many attempts there are."""
+        if self._tallied:
+            tally = dict(self.follow_kinds())
+            return tally.get("version", 0), tally.get("attempt", 0)
         row = self._db.execute("SELECT (SELECT count(*) FROM versions), (SELECT count(*) FROM attempts)").fetchone()
         return int(row[0]), int(row[1])
 
@@ -342,7 +347,8 @@ class Reader:
 
     def follow_kinds(self) -> Iterator[tuple[str, int]]:
         """How many events there are of each kind."""
-        yield from self._db.execute("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind")
+        counted = "SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind"
+        yield from self._db.execute("SELECT kind, events FROM tally" if self._tallied else counted)
 
 
 _ATTEMPT = (

@@ -1,14 +1,18 @@
 """The journal's tables, and the steps that bring an older journal to today's schema.
 
 `events` is the record; the other tables are projections of it, kept for readers, and
-could be rebuilt from it. `commands` is the one table that viewers write.
+could be rebuilt from it. `commands` is the one table that viewers write. A schema only ever
+grows, so that whoever only reads needs no upgrade.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from pathlib import Path
 
-VERSION = 1
+VERSION = 2
+TALLIED = 2  # from this schema on `tally` counts the events of each kind
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -70,13 +74,22 @@ CREATE TABLE live (slot TEXT PRIMARY KEY, at REAL NOT NULL, text TEXT NOT NULL) 
 CREATE VIRTUAL TABLE search USING fts5 (title, body, content='', tokenize='unicode61');
 """
 
-# From schema N to N+1: a list of statements. Add one entry when VERSION grows; never edit an old one.
-_UPGRADES: dict[int, str] = {}
+# Counted as they come: counting a week's million events, or its ten thousand attempts, at every look is slow.
+_TALLY = """
+CREATE TABLE tally (kind TEXT PRIMARY KEY, events INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO tally SELECT kind, count(*) FROM events GROUP BY kind;
+CREATE TRIGGER tally_event AFTER INSERT ON events BEGIN
+    INSERT INTO tally VALUES (new.kind, 1) ON CONFLICT (kind) DO UPDATE SET events = events + 1;
+END;
+"""
+
+# From schema N to N+1. Add one entry when VERSION grows; never edit an old one. A new journal takes every step too.
+_UPGRADES: dict[int, str] = {1: _TALLY}
 
 
 def create(connection: sqlite3.Connection, run: str, created_at: float) -> None:
     """Write today's schema into an empty database."""
-    connection.executescript("BEGIN;" + _TABLES)
+    connection.executescript("BEGIN;" + _TABLES + "".join(_UPGRADES[step] for step in range(1, VERSION)))
     rows = [("schema", str(VERSION)), ("run", run), ("created_at", repr(created_at)), ("head", "")]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     connection.execute("INSERT INTO spend VALUES (1, 0, 0, 0, 0, 0, 0, 0)")
@@ -89,9 +102,44 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Bring an older journal to today's schema, one step and one transaction at a time."""
-    for step in range(version_of(connection), VERSION):
-        connection.executescript("BEGIN;" + _UPGRADES[step])
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(step + 1),))
-        connection.execute("COMMIT")
+def backup_of(journal: Path, version: int) -> Path:
+    """Where an upgrade leaves the journal as it was: journal.db.schema-N, beside it."""
+    return journal.with_name(f"{journal.name}.schema-{version}")
+
+
+def upgrade(connection: sqlite3.Connection, journal: Path) -> Path | None:
+    """Bring an older journal to today's schema, all steps in one transaction; None when there is nothing to do.
+
+    Returns the backup that was made beside it first (sqlite3_backup, so that its log is in it). Raises
+    sqlite3.Error or OSError, and then the journal is as it was.
+    """
+    found = version_of(connection)
+    if found >= VERSION:
+        return None
+    backup = backup_of(journal, found)
+    _back_up(connection, backup)
+    steps = "".join(_UPGRADES[step] for step in range(found, VERSION))
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE;{steps}UPDATE meta SET value = '{VERSION}' WHERE key = 'schema';"
+            f"INSERT OR REPLACE INTO meta VALUES ('upgraded_from', '{found}');COMMIT;"
+        )
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return backup
+
+
+def _back_up(connection: sqlite3.Connection, backup: Path) -> None:
+    """A whole copy, private to its owner, or none."""
+    fresh = backup.with_name(f"{backup.name}.new")
+    fresh.unlink(missing_ok=True)
+    try:
+        fresh.touch(mode=0o600)
+        with contextlib.closing(sqlite3.connect(fresh)) as copy:
+            connection.backup(copy)
+        fresh.replace(backup)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
