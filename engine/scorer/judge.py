@@ -27,7 +27,7 @@ _RANDOM = random.SystemRandom()
 NEEDLE_LOGIT = 24.0
 HOT_STD = 28.0
 SHIFT = 2.0
-LOGITS_BUDGET = 1 << 23
+LOGITS_BUDGET = 1 << 24
 SAMPLED_ROWS = 10
 
 Full = bool | Callable[[float], bool]

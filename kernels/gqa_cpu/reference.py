@@ -11,23 +11,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+TILE = 128  # positions at a time: their logits stay near the cores, and causal ones stop at the last key they see
+
 
 def reference(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, *, causal: bool, scale: float) -> Tensor:
     """softmax(scale · Q Kᵀ) V at some query positions, in float64.
 
-    q [B, S, Hq, D]; k, v [B, S, Hkv, D]; positions [P] int64. Returns [B, P, Hq, D] float64.
+    q [B, S, Hq, D]; k, v [B, S, Hkv, D]; positions [P] int64, rising. Returns [B, P, Hq, D] float64.
     """
     batch, seqlen, heads_kv, width = k.shape
     group = q.shape[2] // heads_kv
     keys, values = (_per_head(t).view(batch * heads_kv, seqlen, width) for t in (k, v))
-    rows = (q[:, positions].to(torch.float64) * scale).unflatten(2, (heads_kv, group))
-    rows = rows.permute(0, 2, 3, 1, 4).reshape(batch * heads_kv, -1, width)  # [B·Hkv, group·P, D]
-    logits = torch.bmm(rows, keys.transpose(1, 2))
-    if causal:
-        hidden = torch.arange(seqlen)[None, :] > positions[:, None]
-        logits.masked_fill_(hidden.repeat(group, 1), float("-inf"))
-    out = torch.bmm(logits.softmax(-1), values)
-    return out.view(batch, heads_kv, group, -1, width).permute(0, 3, 1, 2, 4).flatten(2, 3)
+    tiles = []
+    for tile in positions.split(TILE):
+        reach = int(tile.max()) + 1 if causal else seqlen  # no row of the tile looks at a later key
+        rows = (q[:, tile].to(torch.float64) * scale).unflatten(2, (heads_kv, group))
+        rows = rows.permute(0, 2, 3, 1, 4).reshape(batch * heads_kv, -1, width)  # [B·Hkv, group·P, D]
+        logits = torch.bmm(rows, keys[:, :reach].transpose(1, 2))
+        if causal:
+            hidden = torch.arange(reach)[None, :] > tile[:, None]
+            logits.masked_fill_(hidden.repeat(group, 1), float("-inf"))
+        out = torch.bmm(logits.softmax(-1), values[:, :reach])
+        tiles.append(out.view(batch, heads_kv, group, -1, width).permute(0, 3, 1, 2, 4).flatten(2, 3))
+    return torch.cat(tiles, 1)
 
 
 def _per_head(t: Tensor) -> Tensor:
