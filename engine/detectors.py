@@ -1,6 +1,6 @@
 """Detectors: is the run stuck, and how. Pure functions over the run's facts; each finding carries its evidence.
 
-Only attempts count: a fault of the scorer is no attempt, and paused time is no time. Figures are the
+A fault of the scorer is no attempt, and paused time is no time. Figures are the
 notes' proposal (agent loop, section 3; peers, section 5) and are configuration.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from engine.conduct import Conduct, Sign, signs
 from engine.record.config import SupervisorConfig
 from engine.record.events import Level
 from engine.record.reader import Attempt
 
-What = Literal["stall", "cycle", "failures"]
+What = Literal["stall", "cycle", "failures", "conduct"]
 LEVELS: tuple[Level, ...] = ("nudge", "review", "restore", "pause")
 PERIODS = 3
 
@@ -24,13 +25,15 @@ PERIODS = 3
 class Trajectory:
     """What happened since the last reset (a new best, a moved head, a pause that called the person).
 
-    `attempts` and `pursued` (ids of directions) are oldest first; `minutes` is running time; `best` names the version.
+    `attempts` and `pursued` (ids of directions) are oldest first; `minutes` is running time; `best` names the version;
+    `conduct` is what the operator did besides.
     """
 
     attempts: tuple[Attempt, ...]
     pursued: tuple[str, ...]
     minutes: float
     best: str
+    conduct: Conduct = field(default_factory=Conduct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class Finding:
 
 def look(trajectory: Trajectory, rule: SupervisorConfig) -> list[Finding]:
     """Everything that the detectors find, the most serious first."""
-    found = [f for f in (stall(trajectory, rule), cycle(trajectory, rule), failures(trajectory, rule)) if f]
+    each = (stall(trajectory, rule), cycle(trajectory, rule), failures(trajectory, rule), conduct(trajectory, rule))
+    found = [f for f in each if f]
     return sorted(found, key=lambda f: -LEVELS.index(f.level))
 
 
 def stall(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
     """No new best for too many candidates, or for too long. Quick and full on the same sources are one candidate."""
     count, minutes = len(visited(trajectory.attempts)), trajectory.minutes
+    active = count > 0 or trajectory.conduct.turns > 0
     steps: list[tuple[Level, int]] = [
         ("pause", rule.stall_pause),
         ("restore", rule.stall_restore),
@@ -59,9 +64,9 @@ def stall(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
         ("nudge", rule.stall_nudge),
     ]
     level = next((name for name, limit in steps if count >= limit), None)
-    if level in {None, "nudge"} and minutes >= rule.stall_minutes and count > 0:
+    if level in {None, "nudge"} and minutes >= rule.stall_minutes and active:
         level = "review"
-    if level is None and minutes >= rule.stall_minutes / 2 and count > 0:
+    if level is None and minutes >= rule.stall_minutes / 2 and active:
         level = "nudge"
     if level is None:
         return None
@@ -101,6 +106,16 @@ def failures(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
     stages = ", ".join(f"{n} {stage}" for stage, n in Counter(a.stage for a in failed).most_common())
     last = f"the last: a{failed[0].attempt} {failed[0].stage}: {failed[0].reason[:200]}"
     return Finding("failures", level, f"{len(failed)} failures in a row", f"{stages}; {last}")
+
+
+def conduct(trajectory: Trajectory, rule: SupervisorConfig) -> Finding | None:
+    """What the operator does between candidates: the gravest sign of going in circles."""
+    found = sorted(signs(trajectory.conduct, rule), key=lambda s: -LEVELS.index(s.level))
+    return Finding("conduct", found[0].level, found[0].name, "; ".join(_told(s) for s in found)) if found else None
+
+
+def _told(sign: Sign) -> str:
+    return f"{sign.name} ({sign.evidence})"
 
 
 def visited(attempts: Sequence[Attempt]) -> list[tuple[str, int]]:

@@ -7,9 +7,10 @@ the person. A new best, a moved head or a person's resume starts it again. Every
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.answers import Directive
+from engine.conduct import Conduct, Witness
 from engine.detectors import LEVELS, Finding, Trajectory, look
 from engine.inbox import Inbox
 from engine.record import events as ev
@@ -26,7 +27,7 @@ SEVERITY: dict[ev.Level, ev.Severity] = {
     "restore": "warning",
     "pause": "critical",
 }
-MINE = ("stall", "cycle", "failures")
+MINE = ("stall", "cycle", "failures", "conduct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,21 @@ class Supervisor:
     ) -> None:
         self._journal, self._reader, self._inbox, self._rule = journal, reader, inbox, rule
         self._reviewer = reviewer
-        self._seen = (-1, -1)
+        self._witness = Witness(reader)
+        self._seen = (-1, -1, -1)
         self._best = -1
 
     async def look(self, elapsed_s: float) -> Step | None:
         """Judge earlier steps, close what is over, and take at most one new step."""
         self._mark_best(elapsed_s)
-        now = (self._reader.counts()[1], int(elapsed_s) // 60)
+        reset = _reset(self._reader)
+        conduct = self._witness.conduct(reset)
+        now = (self._reader.counts()[1], int(elapsed_s) // 60, conduct.turns)
         if now == self._seen:
             return None
         self._seen = now
         self._judge()
-        reset = _reset(self._reader)
-        trajectory = self._trajectory(reset, elapsed_s)
+        trajectory = self._trajectory(reset, elapsed_s, conduct)
         finding = self._due(look(trajectory, self._rule), reset, trajectory)
         return None if finding is None else await self._step_in(finding, trajectory)
 
@@ -90,7 +93,7 @@ class Supervisor:
             if closing:
                 self._journal.append(*(ev.AlertClosed(a.alert, "supervisor", reason) for a in closing))
 
-    def _trajectory(self, reset: int, elapsed_s: float) -> Trajectory:
+    def _trajectory(self, reset: int, elapsed_s: float, conduct: Conduct) -> Trajectory:
         since = float((self._reader.meta("supervisor_reset") or f"0 {elapsed_s}").partition(" ")[2])
         attempts = tuple(a for a in self._reader.attempts(limit=READ) if a.seq > reset)
         entries = self._reader.events(reset, kinds=("direction",), limit=10_000)
@@ -98,18 +101,28 @@ class Supervisor:
         pursued = tuple(f.direction for f in facts if f.state == "pursued" and f.source != "person")
         best = _last_best(self._reader)
         name = f"v{best.version} {best.name}" if best else "the start"
-        return Trajectory(attempts, pursued, (elapsed_s - since) / 60, name)
+        return Trajectory(attempts, pursued, (elapsed_s - since) / 60, name, conduct)
 
     def _due(self, findings: Sequence[Finding], reset: int, trajectory: Trajectory) -> Finding | None:
-        """The finding to act on: higher on the ladder than what was done since the reset, after the cooldown."""
+        """The finding to act on: higher on the ladder than what was done since the reset, after the cooldown.
+
+        A restore comes only after a review, and a pause after a restore, however far a finding already is.
+        """
         done = [i for i in self._reader.interventions() if i.seq > reset]
-        if done and sum(a.seq > done[0].seq for a in trajectory.attempts) < self._rule.cooldown:
+        if done and not self._cooled(done[0].seq, trajectory):
             return None
         for finding in findings:
             taken = [LEVELS.index(i.level) for i in done if i.saw.startswith(f"{finding.what}: ")]
-            if LEVELS.index(finding.level) > max(taken, default=-1):
-                return finding
+            highest = max(taken, default=-1)
+            if LEVELS.index(finding.level) > highest:
+                rung = min(LEVELS.index(finding.level), max(highest + 1, LEVELS.index("review")))
+                return replace(finding, level=LEVELS[rung])
         return None
+
+    def _cooled(self, since: int, trajectory: Trajectory) -> bool:
+        """Whether the operator had its time to act on the last step."""
+        tries = sum(a.seq > since for a in trajectory.attempts)
+        return tries >= self._rule.cooldown or self._witness.turns_since(since) >= self._rule.cooldown_turns
 
     # --- what it does --------------------------------------------------------------------
 
@@ -192,6 +205,8 @@ def diagnose(finding: Finding, trajectory: Trajectory) -> str:
     """What the rules make of a finding, in a sentence."""
     if finding.what == "cycle":
         return f"{finding.name}: what is already known is being measured again"
+    if finding.what == "conduct":
+        return f"{finding.name}: nothing new is learned this way; change something, measure it, or try another way"
     if finding.what == "failures":
         return f"{finding.name}: smaller steps from {trajectory.best} would show which part breaks"
     ratios = [a.ratio for a in trajectory.attempts if a.ratio is not None]

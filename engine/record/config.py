@@ -52,7 +52,12 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorConfig:
-    """The supervisor's thresholds. A stall counts candidates, repeats and failures count attempts."""
+    """The supervisor's thresholds. A stall counts candidates, repeats and failures count attempts.
+
+    Conduct counts tool calls: `calls` the same one with the same answer, `errors` of the last twenty; and turns:
+    `idle` without an edit or a measurement, `talk` without a tool; `epochs` conversations without a candidate.
+    After a step the supervisor waits for `cooldown` attempts or `cooldown_turns` turns, whichever comes first.
+    """
 
     stall_nudge: int = 8
     stall_review: int = 16
@@ -63,7 +68,15 @@ class SupervisorConfig:
     repeats_review: int = 4
     failures_nudge: int = 5
     failures_review: int = 10
+    calls_nudge: int = 3
+    calls_review: int = 5
+    errors_review: int = 15
+    idle_nudge: int = 20
+    idle_review: int = 40
+    talk_review: int = 3
+    epochs_review: int = 2
     cooldown: int = 4
+    cooldown_turns: int = 15
     silent_s: float = 60.0
 
 

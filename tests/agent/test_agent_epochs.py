@@ -207,6 +207,15 @@ async def test_a_stall_is_reviewed_by_the_model_and_its_directions_reach_the_age
                 break
         review = next(i for i in stage.reader.interventions() if i.level == "review")
         assert review.diagnosis == REVIEW["diagnosis"] and len(review.directions) == 3
+        asked = next(b for b in server.bodies if not b.get("tools"))["messages"][0]["content"][0]["text"]
+        for part in (
+            "failures: 13 check; the last: a13 check: relative error 0.2",
+            "## The whole lineage\n- v0 start improved: the seed [a0]",
+            "## All attempts, counted\n- 13 failed at check\n- 13 times: relative error 0.2",
+            "## The last 40 tool calls\n- turn 1: shell n=1 -> did {'n': 1}",
+            "idea 12",
+        ):
+            assert part in asked, part
         await stage.turn()
         assert "Block the queries: K is read once for several rows First step: Tile four rows." in stage.words()
         assert not server.rejected and spent_as_billed(stage, server)

@@ -6,7 +6,7 @@ history       the append-only log that messages are derived from
 client        one request, one whole reply or one fault; reply, faults: what they are
 patience      waits in view, and how often to ask again; calls: the tool calls of a reply
 ledger        what a call cost and whether another may be made; prices: the table
-review        the supervisor's second opinion, in a conversation of its own
+review        the supervisor's second opinion, in a conversation of its own; digest: what it is given
 """
 
 from __future__ import annotations

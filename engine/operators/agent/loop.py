@@ -17,6 +17,7 @@ from engine.operators.agent import ledger, prompts
 from engine.operators.agent.calls import pursue_plan, use_tools
 from engine.operators.agent.client import ModelClient, Request
 from engine.operators.agent.conversation import Conversation
+from engine.operators.agent.digest import digest as whole_digest
 from engine.operators.agent.faults import Backoff, ModelFault
 from engine.operators.agent.history import History
 from engine.operators.agent.patience import Patience
@@ -76,10 +77,9 @@ class Agent:
 
     async def review(self, digest: str, known: Sequence[Direction]) -> Review | None:
         """The supervisor's second opinion, by the model in a conversation of its own; None when there is none."""
-        names = "\n".join(f"- {d.name} ({d.source}): {d.state}" for d in known)
         backoff = replace(self._patience.backoff, cap_s=min(self._patience.backoff.cap_s, REVIEW_CAP_S))
-        words = f"{digest}\nDirections so far:\n{names}"
         try:
+            words = whole_digest(self._session, digest, known)
             found = await review(self._session, words, client=self.client, backoff=backoff)
         except (ReviewUnavailable, Interrupted) as reason:
             self._session.record(ev.Warned(f"no review by the model: {reason}"))
