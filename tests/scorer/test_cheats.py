@@ -113,8 +113,11 @@ def test_the_whole_suite_comes_out_the_same_twenty_times(
         outcome = "harmless" if result["correct"] else result["stage"]
         if outcome not in [e[0] for e in expected]:
             wrong.append((cheat.stem, outcome, result["reason"]))
+        elif outcome == "harmless" and result["geomean_tflops"] >= 2.5 * honest_gflops:
+            wrong.append((cheat.stem, outcome, "faster than the kernel inside it"))
     for kernel in HONEST:
         result = scorer.score(kernel)
         if not result["correct"]:
             wrong.append((kernel.stem, result["stage"], result["reason"]))
+    wrong += [(trace.name, "harmless", "left on the host") for trace in TRACES if trace.exists()]
     assert wrong == []
