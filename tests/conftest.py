@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # Set before any test starts a process, so that engines started by tests write their lessons here.
 _HOME = tempfile.mkdtemp(prefix="avo-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 os.environ["XDG_STATE_HOME"] = f"{_HOME}/state"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"

@@ -7,7 +7,7 @@ figure (paper, section 3.1). Absence is None with a reason, never a sentinel.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -19,8 +19,9 @@ STAGES: tuple[Stage, ...] = ("ok", "build", "check", "integrity", "time", "crash
 class ConfigurationScore:
     """One configuration's outcome.
 
-    `tflops` (mean over the timed calls) and `tflops_std` are None when nothing was measured;
-    `relative_error` is the largest row-relative L2 error against the float64 reference.
+    `latency_us` is a low quantile of the timed calls and `tflops` the work over it; `tflops_std` is the spread of the
+    single calls, None when one call was timed. All are None when nothing was measured. `relative_error` is the largest
+    row-relative L2 error against the float64 reference.
     """
 
     name: str
@@ -101,6 +102,23 @@ def _configurations(values: Sequence[Mapping[str, Any]]) -> tuple[ConfigurationS
 def _known(cls: type, value: Mapping[str, Any]) -> dict[str, Any]:
     names = cls.__dataclass_fields__  # type: ignore[attr-defined]
     return {k: v for k, v in value.items() if k in names}
+
+
+def unit_of(values: Iterable[float | None]) -> tuple[float, str]:
+    """The unit to write throughputs in (TFLOPS each; None counts nothing), as (TFLOPS in one unit, its name).
+
+    What computes on a processor and what computes on a GPU lie on either side of 1 TFLOPS, so a problem keeps its unit.
+    """
+    return (1.0, "TFLOPS") if max((v for v in values if v), default=1.0) >= 1 else (1e-3, "GFLOPS")
+
+
+def throughput(tflops: float | None) -> str:
+    """One throughput for people, in four digits with its unit; "none" when there is none."""
+    if not tflops:
+        return "none"
+    scale, name = unit_of([tflops])
+    figure = tflops / scale
+    return f"{figure:,.0f} {name}" if figure >= 1000 else f"{figure:.4g} {name}"
 
 
 def geomean(values: Sequence[float | None]) -> float | None:

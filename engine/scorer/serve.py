@@ -7,6 +7,7 @@ every child at once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from engine.record.errors import AvoError, Refused, UsageError
+from engine.record.errors import AvoError, Refused, ScorerError, UsageError
 from engine.scorer import evaluate, machine, problem, sandbox
 from engine.scorer import toolchain as tools
 from engine.scorer.bench import Bench, Emit, Options
@@ -26,6 +27,8 @@ from engine.scorer.children import Children, become_subreaper
 from engine.scorer.failure import Cancelled
 from engine.scorer.problem import Problem, Suite
 
+# What a candidate cannot cause in the judge: the disk is full, read-only or over quota, memory or descriptors are out.
+HOST_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 OPERATIONS = ("score", "rounds", "profile", "baseline", "build", "probe")
 
 
@@ -39,11 +42,20 @@ class Server:
 
     def answer(self, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         """The result of one request. Raises AvoError for ours to report, Cancelled after a cancel."""
+        try:
+            return self._answer(request, emit)
+        except OSError as error:
+            if error.errno not in HOST_TROUBLE:
+                raise
+            raise ScorerError(f"{error.filename or tools.default_cache()}: {error.strerror}") from error
+
+    def _answer(self, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         operation = request.get("op", "score")
         if operation not in OPERATIONS:
             raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
         if operation == "probe":
             return self._probe(request)
+        tools.require_space(tools.default_cache())
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         if operation == "build":
             return self._build(request)

@@ -38,6 +38,7 @@ RUNTIME = (
 )
 POSERS = ("ccache", "distcc", "icecc", "sccache")
 COMPILERS = ("g++", "c++", "clang++")
+SPACE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,17 @@ def _cache(chosen: Path | None) -> Path:
             return path
     except OSError as error:
         raise ScorerError(f"{path}: {error.strerror}; the build cache must be writable (AVO_CACHE moves it)") from error
+
+
+def require_space(cache: Path) -> None:
+    """Raise ScorerError when the cache's disk has no room for a build: a full disk is not the candidate's failure."""
+    cache.mkdir(parents=True, exist_ok=True, mode=0o755)
+    found = os.statvfs(cache)
+    if (free := found.f_bavail * found.f_frsize) < SPACE_BYTES:
+        raise ScorerError(
+            f"{cache}: {free >> 20} MiB free, a build needs {SPACE_BYTES >> 20}; free some space, or point AVO_CACHE "
+            "to a disk that has it"
+        )
 
 
 def default_cache() -> Path:

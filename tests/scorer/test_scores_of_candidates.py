@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,22 @@ def test_one_shot_prints_one_json_value_and_its_status_says_whether_it_is_correc
     assert (bad.returncode, json.loads(bad.stdout)["stage"]) == (1, "check")
     wrong = run({"source": "x", "problem": "/nowhere"})
     assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_told_as_ours_and_not_as_the_candidates_failure(tmp_path: Path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", cache]).returncode:
+        pytest.skip("needs root and mount, to make a full disk")
+    try:
+        request = {"source": str(ROOT / "kernels/mha_cpu/seed"), "problem": str(ROOT / "kernels/mha_cpu")}
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.scorer"], input=json.dumps(request), cwd=ROOT, capture_output=True,
+            text=True, timeout=60, env={**os.environ, "AVO_CACHE": str(cache)},
+        )  # fmt: skip
+    finally:
+        subprocess.run(["umount", cache], check=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.strip().splitlines()[-1].startswith(f"engine.scorer: {cache}: ")
+    assert "a build needs 64; free some space" in done.stderr
