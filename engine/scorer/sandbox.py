@@ -77,6 +77,11 @@ def choose(*, unsafe: bool = False) -> Sandbox:
     return _chosen[unsafe]
 
 
+def forget() -> None:
+    """Choose again the next time: the programs of the chosen sandbox are gone."""
+    _chosen.clear()
+
+
 def unchosen() -> Sandbox:
     """The sandbox before one is chosen: it runs nothing."""
     return Sandbox("unchosen", (), tools.default_cache())

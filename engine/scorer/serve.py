@@ -39,6 +39,7 @@ class Server:
         become_subreaper()
         self.children = Children(sandbox.unchosen())
         self._benches: dict[tuple[str, str, int], Bench] = {}
+        self._programs: tuple[Path, ...] = ()  # ours in the build cache
 
     def answer(self, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         """The result of one request. Raises AvoError for ours to report, Cancelled after a cancel."""
@@ -55,7 +56,7 @@ class Server:
             raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
         if operation == "probe":
             return self._probe(request)
-        tools.require_space(tools.default_cache())
+        self._look_at_the_cache()
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         if operation == "build":
             return self._build(request)
@@ -77,6 +78,16 @@ class Server:
             chosen = names(bench.judge, request.get("names"))
             return {n: evaluate.baseline_score(bench, n, options, emit).to_json() for n in chosen}
         return bench.device.profile(bench, Path(_needed(request, "source")), options, emit)
+
+    def _look_at_the_cache(self) -> None:
+        """There must be space; and when somebody removed the cache, everything that lay in it is made again."""
+        tools.require_space(tools.default_cache())
+        if not all(program.exists() for program in self._programs):
+            tools.find.cache_clear()
+            sandbox.forget()
+            self._benches.clear()
+        toolchain = tools.find()
+        self._programs = (tools.launcher(toolchain), tools.runner(toolchain))
 
     def _bench(self, request: Mapping[str, Any]) -> Bench:
         chosen = problem.load(_needed(request, "problem"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from served import SMALL, Scorer
 
-HONEST = (Path(__file__).parent / "honest" / "naive.cpp").read_text()
+HERE = Path(__file__).parent
+HONEST = (HERE / "honest" / "naive.cpp").read_text()
 
 
 @pytest.fixture(params=["scorer", "landlock_scorer"])
@@ -99,3 +102,18 @@ def test_a_build_never_runs_as_root(any_scorer: Scorer, candidate):
     score = any_scorer.score(candidate(text + HONEST))
     assert score["stage"] == "build"
     assert "$y$" not in score["log"] and "root:" not in score["log"]
+
+
+def test_a_cache_that_was_removed_meanwhile_is_made_again():
+    with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
+        Path(folder).chmod(0o755)
+        cache = Path(folder) / "cache"
+        scorer = Scorer({"AVO_CACHE": str(cache)})
+        try:
+            assert scorer.score(HERE / "honest" / "naive.cpp")["correct"]
+            shutil.rmtree(cache)
+            again = scorer.score(HERE / "honest" / "naive.cpp")
+            assert again["correct"]
+            assert again["build_seconds"] > 0
+        finally:
+            scorer.close()
