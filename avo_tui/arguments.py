@@ -210,12 +210,21 @@ def _keeping(commands: Any) -> None:
     archive = _command(commands, "archive", "archive:archive", "write a whole run to one file", run="!")
     archive.add_argument("-o", "--output", required=True, metavar="FILE", help="the .tar.gz to write")
     archive.add_argument(
+        "--artifacts",
+        choices=("all", "logs", "none"),
+        default="all",
+        help="logs leaves out the sources of attempts, none every log too (default: all)",
+    )
+    archive.add_argument(
         "--forget",
         action="append",
         default=[],
         metavar="TEXT",
         help="leave this text out, for example a path's beginning",
     )
+    verify = _command(commands, "verify", "verify:verify", "check a run or an archive against its own hashes")
+    verify.add_argument("run", metavar="RUN|FILE", help="a run's name or path, or an archive")
+    _runs_only(verify)
     restore = _command(commands, "restore", "archive:restore", "bring an archived run, or a shipped lineage, back")
     restore.add_argument("file", metavar="FILE", help="an archive, or a folder of kernels/PROBLEM/lineages")
     restore.add_argument("--name", metavar="N", help="the run's name here (default: the one it had)")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -18,22 +17,29 @@ import sqlite3
 import subprocess
 import tarfile
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO, Literal, get_args
 
 from engine.data import kernels_directory
 from engine.record import config
 from engine.record.errors import ConfigError, LineageError, Refused
 from engine.record.journal import connect
-from engine.record.run import RunFolder
+from engine.record.run import LOGS_DROPPED, RunFolder
 
 FORMAT = 1
+Choice = Literal["all", "logs", "none"]
+CHOICES: tuple[str, ...] = get_args(Choice)
 BUNDLE, MANIFEST = "lineage.bundle", "manifest.json"
 MAX_FILE_BYTES = 1 << 30
 # Made anew by the engine, alive only on its machine, or packed in another form.
 _LEFT_OUT = frozenset({"lineage", "workspace", "journal.db", "engine.lock", "engine.log"})
-_LIVE = frozenset({".pid", ".sock", ".lock"})
+_LIVE = frozenset({".pid", ".sock", ".lock", ".part", ".new"})
+# What a choice of artifacts leaves out: the sources of every attempt are the bulk, the logs are what people read.
+_CHOSEN = {"all": (), "logs": ("artifacts/candidates",), "none": ("artifacts",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,10 @@ class Archived:
     size_bytes: int
 
 
-def pack(run: RunFolder, file: Path, *, forget: Sequence[str] = ()) -> Archived:
-    """Write a run as a .tar.gz; the run may be alive. `forget` as in `lay_out`."""
+def pack(run: RunFolder, file: Path, *, forget: Sequence[str] = (), artifacts: Choice = "all") -> Archived:
+    """Write a run as a .tar.gz; the run may be alive. `forget` as in `lay_out`, `artifacts` says which to keep."""
     with tempfile.TemporaryDirectory(prefix="avo-archive-") as place:
-        laid = lay_out(run, Path(place) / run.name, forget=forget)
+        laid = lay_out(run, Path(place) / run.name, forget=forget, leave_out=_CHOSEN[artifacts])
         fd, name = tempfile.mkstemp(dir=_parent(file), prefix=f".{file.name}-")
         try:
             with os.fdopen(fd, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as tar:
@@ -66,46 +72,67 @@ def lay_out(run: RunFolder, target: Path, *, forget: Sequence[str] = (), leave_o
     the commit messages; commits get other ids then, and the journal follows. `leave_out` are files or folders.
 
     The machine that the run was on (host, pid) is never kept. Raises Refused when `target` exists.
+    The journal is copied first, at one moment of it; then what it names, which is written before it is named.
     """
     if target.exists():
         raise Refused(f"{target} exists already; name another place")
     target.mkdir(parents=True)
+    _copy_journal(run.journal, target / "journal.db")
+    known, head = _versions_of(target / "journal.db")
+    renamed = _bundle(run.lineage, target / BUNDLE, forget, known, head) if run.lineage.is_dir() else {}
     skipped = {*_LEFT_OUT, *leave_out}
     for path in _files(run.path, skipped):
         copy = target / path.relative_to(run.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    _copy_journal(run.journal, target / "journal.db")
-    renamed = _bundle(run.lineage, target / BUNDLE, forget) if run.lineage.is_dir() else {}
+        with contextlib.suppress(FileNotFoundError):  # the engine at work took it away meanwhile
+            shutil.copyfile(path, copy)
     _clean_journal(target / "journal.db", {**dict.fromkeys(forget, ""), **renamed})
+    if "artifacts" in skipped:
+        with contextlib.closing(sqlite3.connect(target / "journal.db", isolation_level=None)) as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOGS_DROPPED, repr(time.time())))
     _clean_config(target / "config.toml", forget)
     return _sealed(target, run.name)
 
 
 def unpack(source: Path, runs: Path, name: str | None = None) -> Archived:
     """Restore an archive (a file or a folder) as a run in `runs`. Raises Refused when it was damaged or edited."""
-    files = _read_folder(source) if source.is_dir() else _read_tar(source)
-    run, wanted = _manifest(files, source)
-    folder = RunFolder(runs / (name or run))
-    if folder.path.exists():
-        raise Refused(f"a run {folder.name!r} exists already in {runs}; restore it under another name with --name")
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=runs, prefix=".restore-") as place:
-        made = RunFolder(Path(place) / folder.name)
-        made.path.mkdir(mode=0o700)
-        for file in wanted:
-            path = made.path / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(files[file])
+        made = RunFolder(Path(place) / "run")
+        hashes = _extract(source, made.path)
+        run, wanted = _manifest(made.path, source)
+        folder = RunFolder(runs / (name or run))
+        if folder.path.exists():
+            again = "restore it under another name with --name"
+            raise Refused(f"a run {folder.name!r} exists already in {runs}; {again}")
+        if bad := _unlike(hashes, wanted):
+            raise Refused(f"{source} was damaged or edited: {bad[0]}")
+        for needed in ("journal.db", "config.toml"):
+            if needed not in wanted:
+                raise Refused(f"{source} is no archive of a run: it has no {needed}")
+        size = sum((made.path / file).stat().st_size for file in wanted)
+        for file in set(hashes) - set(wanted):
+            (made.path / file).unlink()
         if (made.path / BUNDLE).exists():
             _unbundle(made.path / BUNDLE, made.lineage)
             (made.path / BUNDLE).unlink()
-        for needed in (made.workspace, made.artifacts):
-            needed.mkdir(mode=0o700, exist_ok=True)
+        for needed_folder in (made.workspace, made.artifacts):
+            needed_folder.mkdir(mode=0o700, exist_ok=True)
         connect(made.journal, write=False).close()
         _place_problem(made.config)
         made.path.rename(folder.path)
-    return Archived(folder.path, folder.name, len(wanted), sum(len(files[f]) for f in wanted))
+    return Archived(folder.path, folder.name, len(wanted), size)
+
+
+def damage(source: Path) -> tuple[int, list[str]]:
+    """How many files an archive should hold, and a sentence on each that is not what was packed."""
+    with tempfile.TemporaryDirectory(prefix="avo-verify-") as place:
+        try:
+            hashes = _extract(source, Path(place) / "run")
+            _, wanted = _manifest(Path(place) / "run", source)
+        except Refused as refused:
+            return 0, [str(refused)]
+    return len(wanted), _unlike(hashes, wanted)
 
 
 # --- packing -------------------------------------------------------------------------------
@@ -122,6 +149,14 @@ def _files(root: Path, skipped: set[str]) -> Iterator[Path]:
             plain = path.is_file() and not path.is_symlink()
             if plain and inside not in skipped and path.suffix not in _LIVE and not name.startswith("journal.db-"):
                 yield path
+
+
+def _versions_of(journal: Path) -> tuple[frozenset[int], int | None]:
+    """The versions that a journal knows, and its head."""
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        known = frozenset(int(row[0]) for row in db.execute("SELECT version FROM versions"))
+        (head,) = db.execute("SELECT value FROM meta WHERE key = 'head'").fetchone()
+    return known, int(head) if head else None
 
 
 def _copy_journal(journal: Path, target: Path) -> None:
@@ -164,13 +199,25 @@ def _clean_config(path: Path, forget: Sequence[str]) -> None:
     path.write_text(text, "utf-8")
 
 
-def _bundle(lineage: Path, target: Path, forget: Sequence[str]) -> dict[str, str]:
-    """Write every ref as one git bundle; returns what commits became when messages had to change."""
+def _bundle(
+    lineage: Path, target: Path, forget: Sequence[str], known: frozenset[int], head: int | None
+) -> dict[str, str]:
+    """Write the journal's versions as one git bundle; returns what commits became when messages had to change.
+
+    A live run may have committed more than the copied journal knows: that is left out, and the head is the journal's.
+    """
+    if not known:
+        return {}
     with tempfile.TemporaryDirectory(prefix="avo-lineage-") as place:
         copy = Path(place) / "copy"
-        _git("clone", "--quiet", "--mirror", str(lineage), str(copy))
+        git("clone", "--quiet", "--mirror", "--no-local", str(lineage), str(copy))
+        for ref in git("-C", str(copy), "for-each-ref", "--format=%(refname)", "refs/avo").split():
+            if ref.rpartition("/v")[2] not in {str(v) for v in known}:
+                git("-C", str(copy), "update-ref", "-d", ref)
+        if head is not None:
+            git("-C", str(copy), "update-ref", "refs/heads/main", f"refs/avo/v{head}")
         renamed = _rewrite(copy, forget) if forget else {}
-        _git("-C", str(copy), "bundle", "create", "--quiet", str(target), "--all")
+        git("-C", str(copy), "bundle", "create", "--quiet", str(target), "--all")
     return renamed
 
 
@@ -178,77 +225,96 @@ def _rewrite(repository: Path, forget: Sequence[str]) -> dict[str, str]:
     """Leave texts out of the messages; every commit after a changed one gets another id. {old: new}, changed ones."""
     at = ("-C", str(repository))
     became: dict[str, str] = {}
-    for old in _git(*at, "rev-list", "--reverse", "--topo-order", "--all").split():
-        head, message = _git(*at, "cat-file", "commit", old).split("\n\n", 1)
+    for old in git(*at, "rev-list", "--reverse", "--topo-order", "--all").split():
+        head, message = git(*at, "cat-file", "commit", old).split("\n\n", 1)
         for word in forget:
             message = message.replace(word, "")
         for before, after in became.items():
             head = head.replace(before, after)
-        new = _git(*at, "hash-object", "-t", "commit", "-w", "--stdin", data=f"{head}\n\n{message}").strip()
+        new = git(*at, "hash-object", "-t", "commit", "-w", "--stdin", data=f"{head}\n\n{message}").strip()
         if new != old:
             became[old] = new
-    for line in _git(*at, "for-each-ref", "--format=%(objectname) %(refname)").splitlines():
+    for line in git(*at, "for-each-ref", "--format=%(objectname) %(refname)").splitlines():
         commit, ref = line.split(" ", 1)
         if commit in became:
-            _git(*at, "update-ref", ref, became[commit])
+            git(*at, "update-ref", ref, became[commit])
     return became
 
 
 def _sealed(target: Path, run: str) -> Archived:
-    named = {p.relative_to(target).as_posix(): p.read_bytes() for p in _files(target, set())}
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in named.items()}
+    named = {p.relative_to(target).as_posix(): p for p in _files(target, set())}
+    hashes = {name: digest(path) for name, path in named.items()}
     text = json.dumps({"format": FORMAT, "run": run, "files": hashes}, indent=1, sort_keys=True)
     (target / MANIFEST).write_text(text + "\n", "utf-8")
-    return Archived(target, run, len(named), sum(map(len, named.values())))
+    return Archived(target, run, len(named), sum(p.stat().st_size for p in named.values()))
+
+
+def digest(path: Path) -> str:
+    """A file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- restoring -----------------------------------------------------------------------------
 
 
-def _read_folder(source: Path) -> dict[str, bytes]:
-    return {p.relative_to(source).as_posix(): p.read_bytes() for p in _files(source, set())}
+def _extract(source: Path, target: Path) -> dict[str, str]:
+    """Copy an archive's plain files into a new private folder; {name: sha256}. Odd names, links, devices are not."""
+    target.mkdir(mode=0o700)
+    if source.is_dir():
+        for path in _files(source, set()):
+            _place(target, path.relative_to(source).parts, path.open("rb"))
+    else:
+        _untar(source, target)
+    return {p.relative_to(target).as_posix(): digest(p) for p in _files(target, set())}
 
 
-def _read_tar(source: Path) -> dict[str, bytes]:
-    """Plain members by name without their first folder; links, devices and odd names are left out."""
-    found: dict[str, bytes] = {}
+def _untar(source: Path, target: Path) -> None:
     try:
         with tarfile.open(source, "r:gz") as tar:
             for member in tar:
                 parts = PurePosixPath(member.name).parts[1:]
-                if member.isreg() and parts and member.size <= MAX_FILE_BYTES:
-                    stream = tar.extractfile(member) or io.BytesIO()
-                    found["/".join(parts)] = stream.read()
-    except (OSError, EOFError, tarfile.TarError) as error:
+                stream = tar.extractfile(member) if member.isreg() else None
+                if stream is not None and parts and ".." not in parts and member.size <= MAX_FILE_BYTES:
+                    _place(target, parts, stream)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise Refused(f"{source} cannot be read as an archive: {error}") from error
-    return found
 
 
-def _manifest(files: Mapping[str, bytes], source: Path) -> tuple[str, list[str]]:
-    """The run's name and the files to write, each proved to be the one that was packed."""
+def _place(target: Path, parts: tuple[str, ...], stream: IO[bytes]) -> None:
+    path = target.joinpath(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with stream, path.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+
+
+def _manifest(folder: Path, source: Path) -> tuple[str, dict[str, str]]:
+    """The run's name, and the hash of each file that was packed."""
     try:
-        value = json.loads(files[MANIFEST])
+        value = json.loads((folder / MANIFEST).read_text("utf-8"))
         found, run, hashes = int(value["format"]), str(value["run"]), dict(value["files"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise Refused(f"{source} is no archive of a run: its {MANIFEST} is missing or damaged") from error
     if found > FORMAT:
         raise Refused(f"{source} has format {found}, this AVO reads up to {FORMAT}; upgrade avo-tui")
     if outside := [n for n in hashes if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]:
         raise Refused(f"{source} names a file outside the run: {outside[0]!r}")
-    for name, wanted in hashes.items():
-        if name not in files or hashlib.sha256(files[name]).hexdigest() != wanted:
-            raise Refused(f"{source} was damaged or edited: {name} is not the file that was packed")
-    for needed in ("journal.db", "config.toml"):
-        if needed not in hashes:
-            raise Refused(f"{source} is no archive of a run: it has no {needed}")
     if PurePosixPath(run).name != run or run.startswith("."):
         raise Refused(f"{source} names a run that cannot be: {run!r}")
-    return run, list(hashes)
+    return run, hashes
+
+
+def _unlike(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """A sentence on each file that is not the one that was packed."""
+    lost = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
+    return lost + [
+        f"{n} is not the file that was packed" for n in sorted(wanted) if found.get(n, wanted[n]) != wanted[n]
+    ]
 
 
 def _unbundle(bundle: Path, lineage: Path) -> None:
-    _git("init", "--quiet", "--bare", "--initial-branch=main", "--template=", str(lineage))
-    _git("-C", str(lineage), "fetch", "--quiet", str(bundle), "+refs/*:refs/*")
+    git("init", "--quiet", "--bare", "--initial-branch=main", "--template=", str(lineage))
+    git("-C", str(lineage), "fetch", "--quiet", str(bundle), "+refs/*:refs/*")
 
 
 def _place_problem(path: Path) -> None:
@@ -269,7 +335,16 @@ def _parent(file: Path) -> Path:
     return file.parent
 
 
-def _git(*arguments: str, data: str | None = None) -> str:
+class GitFailed(LineageError):
+    """git ended with an error; `output` is all that it said."""
+
+    def __init__(self, what: str, output: str) -> None:
+        super().__init__(f"git {what} failed: {(output.strip().splitlines() or ['it said nothing'])[-1]}")
+        self.output = output
+
+
+def git(*arguments: str, data: str | None = None) -> str:
+    """Run git without the person's settings; its output. Raises GitFailed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
     try:
@@ -280,5 +355,5 @@ def _git(*arguments: str, data: str | None = None) -> str:
     except OSError as error:
         raise LineageError(f"git cannot be started: {error.strerror}") from error
     if done.returncode != 0:
-        raise LineageError(f"git {arguments[0]} failed: {done.stderr.strip().splitlines()[-1:] or ['']}")
+        raise GitFailed(next((a for a in arguments if a[:1] not in "-/"), "git"), done.stdout + done.stderr)
     return done.stdout

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine.record.errors import Refused
 
@@ -21,6 +22,7 @@ NAMES = frozenset({"flags.txt"})
 FILES_LIMIT = 64
 BYTES_LIMIT = 1024 * 1024
 UNFINISHED = ".new-"
+_WRITING = re.compile(r"\..+\.\d+\.new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,10 @@ class Candidate:
 
 
 def sweep(*folders: Path) -> None:
-    """Remove what a killed engine left half written."""
+    """Remove what a killed engine left half written: here, and in the tools' own writes (engine/tools/confined.py)."""
     for folder in folders:
-        for path in folder.glob(f"{UNFINISHED}*"):
+        left = [p for p in folder.rglob(".*.new") if _WRITING.fullmatch(p.name) and p.is_file()]
+        for path in [*folder.glob(f"{UNFINISHED}*"), *left]:
             _remove(path)
 
 
@@ -105,6 +108,17 @@ def store(files: Mapping[str, bytes], candidates: Path) -> Candidate:
 def take(workspace: Path, candidates: Path) -> Candidate:
     """The workspace's sources, copied. Raises Refused when there are none that can be taken."""
     return store(read_sources(workspace), candidates)
+
+
+def inside(workspace: Path, folder: str) -> Path:
+    """A folder of the workspace; refuses one that leads out of it, by its name or through a link."""
+    parts = PurePosixPath(folder).parts
+    steps = [workspace.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+    if not parts or folder.startswith("/") or ".." in parts or any(s.is_symlink() for s in steps):
+        raise Refused(f"{folder!r} is no folder inside the workspace; name one such as 'variants/a'")
+    if not steps[-1].is_dir():
+        raise Refused(f"the workspace has no folder {folder!r}; write each variant's sources into a folder of its own")
+    return steps[-1]
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:

@@ -119,9 +119,9 @@ class Lineage:
 
         The engine decides what becomes of `unjournaled` versions: each was judged and committed, and only
         the journal's line is missing. Raises LineageError when a version's commit is not the journal's.
-        Only the engine that holds the run's lock calls this: ref locks found here are a dead engine's.
+        Only the engine that holds the run's lock calls this: ref locks and half objects found here are a dead engine's.
         """
-        self._drop_locks()
+        self._drop_leftovers()
         mine = {c.version: c for c in self.versions()}
         for version, commit in journal.items():
             if version in mine and mine[version].commit != commit:
@@ -210,10 +210,13 @@ class Lineage:
             finally:
                 repo.close()
 
-    def _drop_locks(self) -> None:
+    def _drop_leftovers(self) -> None:
+        """Locks, and objects that were being written (gitdb names them obj*, git tmp_obj_*)."""
+        objects = self.path / "objects"
         with _explained(self.path):
-            for lock in [*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")]:
-                lock.unlink(missing_ok=True)
+            locks = [*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")]
+            for path in [*locks, *objects.glob("obj*"), *objects.rglob("tmp_obj_*")]:
+                path.unlink(missing_ok=True)
 
     def _commit_id(self, repo: Repo, version: int) -> str:
         commit = _resolve(repo, _ref(version))

@@ -17,12 +17,12 @@ def archive(arguments: Namespace) -> int:
     folder, file = run_of(arguments), Path(arguments.output).expanduser().absolute()
     if file.exists():
         raise Refused(f"{file} exists already; name another file")
-    made = pack(folder, file, forget=arguments.forget)
+    made = pack(folder, file, forget=arguments.forget, artifacts=arguments.artifacts)
     if arguments.json:
         print_json({"run": made.run, "file": str(made.path), "files": made.files, "bytes": made.size_bytes})
     else:
         print(f"{made.run} written to {made.path}: {made.files} files, {made.size_bytes / 1e6:.1f} MB")
-        print(f"'avo restore {made.path}' brings it back, here or elsewhere")
+        print(f"'avo verify {made.path}' checks it; 'avo restore {made.path}' brings it back, here or elsewhere")
     return 0
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from engine.record.errors import ConfigError, RunNotFound, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+SUMS = "SHA256SUMS"
+# The journal's meta of this name: logs of attempts before that time were taken away on purpose.
+LOGS_DROPPED = "logs_dropped_before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,16 @@ class RunFolder:
     def lock(self) -> Path:
         """engine.lock: held with flock by the one engine of this run; holds its pid."""
         return self.path / "engine.lock"
+
+    def log(self, name: str) -> Path | None:
+        """A log that the journal names by its path in this folder: where it lies now, perhaps compressed (.gz)."""
+        if not name or "\n" in name or len(name) > 255:
+            return None
+        for path in (self.path / name, self.artifacts / name):
+            packed = path.with_name(path.name + ".gz")
+            if found := next((p for p in (path, packed) if p.is_file()), None):
+                return found
+        return None
 
 
 def runs_directory(given: str | Path | None = None) -> Path:

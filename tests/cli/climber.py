@@ -1,6 +1,10 @@
-"""An operator for tests of the command line: four steps up, one wrong try, then it waits for directions."""
+"""An operator for tests of the command line: four steps up, one wrong try, then it waits for directions.
+
+CLIMBER_STEPS in the environment makes it climb on for that many.
+"""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +37,7 @@ class Climber:
         for directive in session.inbox():
             session.answer(directive.id, obeyed="never" not in directive.text, words="as you wish")
         turn = session.turn
-        if session.reader.counts()[0] > 4:
+        if session.reader.counts()[0] > int(os.environ.get("CLIMBER_STEPS", "4")):
             await asyncio.sleep(0.1)
             return
         session.pursue(f"step-{turn}", f"a wider tile {turn}", "playbook", "the profile says so")

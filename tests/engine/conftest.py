@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from engine.record.reader import Reader
 from engine.record.run import RunFolder
 
 HERE = Path(__file__).parent
+AGENT = HERE.parent / "agent"  # the loopback model lies there
+sys.path.append(str(AGENT))
 ROOT = HERE.parent.parent
 DEADLINE_S = 30.0
 
@@ -86,18 +89,27 @@ class Run:
         config.save(self.config, self.folder.config)
         self.processes: list[subprocess.Popen[bytes]] = []
 
+    def config_with(self, **fields: Any) -> config.RunConfig:
+        """The run's configuration with other values."""
+        return replace(self.config, **fields)
+
+    def aim(self, phase: str | None, *, skip: int = 0, linger_s: float = 0.0) -> None:
+        """Where the next engine's reaper (reaper.py) kills it; None: nowhere."""
+        (self.folder.path / "aim.json").write_text(json.dumps({"phase": phase, "skip": skip, "linger_s": linger_s}))
+
     def script(self, *script: Any) -> None:
         """Another script for the next engine."""
         (self.folder.path / "script.json").write_text(json.dumps(script))
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start an engine."""
-        path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(ROOT), str(HERE), str(AGENT), os.environ.get("PYTHONPATH", "")])
+        own = {"PYTHONPATH": path, "AVO_TEST_RUN": str(self.folder.path), "ANTHROPIC_API_KEY": "a-key-of-the-tests"}
         with self.folder.engine_log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "engine", str(self.folder.path)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path, **environment},
+                env={**os.environ, **own, **environment},
             )  # fmt: skip
         self.processes.append(process)
         return process

@@ -3,6 +3,7 @@
     // speed: 2.0     2 TFLOPS in every configuration (1.0 when it does not say)
     // wrong          fails the check            // slow: 0.5   each answer takes half a second
     // die            the scorer itself exits    // mute        it never answers
+    // build: 0.1     seconds of building        // time: 0.1   seconds of timing each candidate or round
 
 Its latencies wobble by a tenth of a percent, the same way on every machine.
 """
@@ -52,7 +53,10 @@ def behave(request: dict, text: str) -> None:
         os._exit(3)
     while "// mute" in text:
         time.sleep(60)
-    time.sleep(number(text, "slow", 0.0))
+    time.sleep(number(text, "slow", 0.0) + number(text, "build", 0.0))
+    if seconds := number(text, "time", 0.0):
+        say(request, event="progress", phase="time", configuration="small", done=1, of=1, text="")
+        time.sleep(seconds)
 
 
 def score(request: dict) -> dict:

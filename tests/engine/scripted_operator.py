@@ -5,6 +5,8 @@ from the start again when its last entry is "again"). An entry is a list of acts
 
     ["write", "// speed: 2"]   ["evaluate", "quick"]   ["submit"]   ["restore", 0]   ["sleep", 0.5]
     ["inbox"]   ["raise"]   ["say", "words"]   ["offer", "a", "b"]   ["pursue", "a"]   ["climb"]   ["miss"]   ["profile"]
+    ["variants", [2.0, "die"]]
+    ["phases"]   ["real"]
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from engine.session import Exhausted, Session, ToolResult
+from engine.session import Evaluation, Exhausted, Session, ToolResult, Variant
 
 
 class Evaluate:
@@ -91,6 +93,17 @@ class Scripted:
     async def do_pursue(self, session: Session, direction: str) -> None:
         session.pursue(direction, f"direction {direction}", "playbook", "its turn")
 
+    async def do_variants(self, session: Session, speeds: list) -> None:
+        """Several candidates side by side; says their paired ratios, or what went wrong."""
+        for n, speed in enumerate(speeds):
+            folder = session.workspace / "variants" / str(n)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "attention.cpp").write_text(f"// {speed}\n" if speed == "die" else f"// speed: {speed}\n")
+        found = await session.evaluate_all(
+            [Variant(f"variants/{n}", f"variant {n}", "", f"way-{n}") for n in range(len(speeds))]
+        )
+        session.say(json.dumps([f.paired_ratio if isinstance(f, Evaluation) else str(f) for f in found]))
+
     async def do_raise(self, session: Session) -> None:
         raise ValueError("a bug in the operator")
 
@@ -108,6 +121,21 @@ class Scripted:
         session.pursue(f"step-{session.turn}", f"step {session.turn}", "playbook", "up")
         mark = "// wrong" if session.turn % 3 == 2 else ""
         await self.do_write(session, f"// speed: {1 + session.turn * 0.2:.2f} {mark} turn {session.turn}")
+        await self.do_evaluate(session, "quick")
+        await self.do_submit(session)
+
+    async def do_phases(self, session: Session) -> None:
+        """A step up that takes a while in each phase: building, measuring, judging, a tool."""
+        n = session.turn
+        await self.do_write(session, f"// speed: {1 + n * 0.2:.2f}\n// build: 0.04\n// time: 0.03\n// turn {n}")
+        await self.do_evaluate(session, "quick")
+        await self.do_submit(session)
+        await self.do_sleep(session, 0.1)
+
+    async def do_real(self, session: Session) -> None:
+        """Another real kernel each turn: the seed, with a number in a comment."""
+        seed = (session.problem.seed / "attention.cpp").read_text()
+        (session.workspace / "attention.cpp").write_text(f"// turn {session.turn}\n{seed}")
         await self.do_evaluate(session, "quick")
         await self.do_submit(session)
 

@@ -1,23 +1,30 @@
-"""Two hundred kills at random moments of a run that is being steered; what must hold, holds."""
+"""Two hundred kills in every phase of runs that are being steered; what must hold, holds."""
 
 import random
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from test_resume import check
+import reaper
+from invariants import wrong_with
+from messages_server import MessagesServer
+from reaped import Climber
 
-from engine.host import kill_orphan
-from engine.record import events as ev
+from engine.record import config
 
-CLIMB = [["climb"]]
+CLIMB, PHASED = [["climb"]], [["phases"]]
+UNATTENDED = config.SupervisorConfig(repeats_review=10**6, failures_review=10**6, stall_pause=10**6)
+ROOT = Path(__file__).parents[2]
+AIM_S = 40.0
+# What a run without a model goes through.
+UNMODELLED = tuple(p for p in reaper.PHASES if p not in ("model stream", "compaction"))
 
 
 def steer(run, chance):
     """One command that a person might send, at a moment of its own."""
-    with run.read() as reader:
-        head = reader.head()
+    head = run.ask(lambda r: r.head())
     if head is None:
         return
     verb = chance.choice(["rollback", "rollback", "undo", "direct", "limits", "interrupt", "stop", "pause"])
@@ -31,18 +38,62 @@ def steer(run, chance):
         run.send("resume")
 
 
-def kill_many(run, count, chance):
-    """Start the engine and kill it, `count` times, with a command in between half the time."""
-    for _ in range(count):
-        process = run.start()
-        life = chance.uniform(0.2, 1.1)  # the moment of the kill is the test's subject, not a wait for something
-        before = chance.uniform(0, life)
-        time.sleep(before)
-        if run.folder.journal.exists() and chance.random() < 0.5:
-            steer(run, chance)
-        time.sleep(life - before)
-        process.kill()
-        process.wait()
+def roll_back(run):
+    """Give the engine a rollback or an undo to die in."""
+    head = run.ask(lambda r: r.head())
+    if run.ask(lambda r: r.undoable()) and head == 0:
+        run.send("undo")
+    elif head:
+        run.send("rollback", version=head - 1)
+
+
+def kill_anywhere(run, chance):
+    """Kill at a moment that has nothing to do with what the engine does."""
+    process = run.start()
+    life = chance.uniform(0.2, 1.1)  # the moment of the kill is the test's subject, not a wait for something
+    before = chance.uniform(0, life)
+    time.sleep(before)
+    if run.folder.journal.exists() and chance.random() < 0.5:
+        steer(run, chance)
+    time.sleep(life - before)
+    process.kill()
+    process.wait()
+
+
+def kill_in(run, phase, chance):
+    """Have the engine killed somewhere inside a phase; after a while, wherever it is then."""
+    run.aim(phase, skip=chance.choice([0, 0, 1, 2]), linger_s=chance.choice([0.0, chance.uniform(0, 0.02)]))
+    process = run.start()
+    end = time.monotonic() + AIM_S
+    while process.poll() is None and time.monotonic() < end:
+        if phase == "rollback":
+            roll_back(run)
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    run.aim(None)
+
+
+def kill_many(run, count, phases, chance):
+    """Start the engine and kill it, `count` times, in each phase in turn and anywhere; how many died in which."""
+    died, used = Counter(), [(0.0, 0)]
+    turns = [*phases, None]
+    for number in range(count):
+        (run.folder.path / "phase").unlink(missing_ok=True)
+        aim = turns[number % len(turns)]
+        if aim is None:
+            kill_anywhere(run, chance)
+        else:
+            kill_in(run, aim, chance)
+        died[reaper.last_phase(run.folder.path)] += 1
+        used.append(run.ask(used_so_far) or used[-1])
+    assert used == sorted(used), "time or tokens went backwards"
+    return died
+
+
+def used_so_far(reader):
+    """What must never shrink: (seconds worked, tokens read)."""
+    return float(reader.meta("elapsed_s") or 0.0), reader.spend().input_tokens
 
 
 def starts_of(reader):
@@ -51,8 +102,9 @@ def starts_of(reader):
 
 def settle(run):
     """One more engine that has nothing to do but to put things in order."""
+    config.save(run.config_with(operator="scripted_operator:create"), run.folder.config)
     run.script([["sleep", 0.1]], "again")
-    starts = run.ask(starts_of)
+    starts = run.ask(starts_of) or 0
     process = run.start()
     run.until(lambda r: starts_of(r) > starts)
     run.until(lambda r: process.poll() is not None or not r.commands(states=("sent", "seen")))
@@ -60,29 +112,58 @@ def settle(run):
     assert run.finish(process) == 0, run.log()
 
 
-def check_commands(run):
-    """Each command came to one end, and moved the head at most once."""
-    with run.read() as reader:
-        commands = reader.commands(limit=100_000)
-        facts = [e.event() for e in reader.events(kinds=("command", "head"), limit=1_000_000)]
-    ends = Counter(f.command for f in facts if isinstance(f, ev.CommandChanged) and f.state != "seen")
-    moves = Counter(f.command for f in facts if isinstance(f, ev.HeadMoved))
-    assert set(ends) == {c.command for c in commands}
-    assert set(ends.values()) <= {1}
-    assert set(moves.values()) <= {1}
+def told(died):
+    """The figures of a kill test, for whoever runs it with -s."""
+    lines = ", ".join(f"{phase} {died[phase]}" for phase in sorted(died, key=died.get, reverse=True))
+    print(f"\n{sum(died.values())} kills survived: {lines}")
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
-def test_killed_while_it_is_steered_nothing_is_lost_and_nothing_done_twice(new_run, kills):
-    run = new_run(CLIMB, "again")
-    kill_many(run, kills, random.Random(kills))
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [7, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+def test_killed_in_every_phase_while_it_is_steered_nothing_is_lost_and_nothing_done_twice(new_run, kills):
+    run = new_run(CLIMB, PHASED, "again", operator="reaped:scripted", supervisor=UNATTENDED)
+    died = kill_many(run, kills, UNMODELLED, random.Random(kills))
     settle(run)
-    check(run)
-    check_commands(run)
-    assert not kill_orphan(run.folder.artifacts)
-    left = [
-        *run.folder.artifacts.rglob(".new-*"),
-        *run.folder.workspace.glob(".new-*"),
-        *run.folder.path.glob("journal.new*"),
-    ]
-    assert left == []
+    told(died)
+    assert wrong_with(run.folder) == []
+    assert not set(UNMODELLED) - set(died), f"no kill fell into {set(UNMODELLED) - set(died)}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_the_agent_killed_in_every_phase_loses_nothing_and_does_nothing_twice(new_run, kills):
+    phases = reaper.PHASES if kills > 10 else ("model stream", "compaction", "git commit")
+    with MessagesServer(Climber(), window_tokens=40_000, keep=2) as server:
+        model = config.ModelConfig(name="test-model", base_url=server.url, window_tokens=40_000)
+        run = new_run(operator="reaped:model", model=model, supervisor=UNATTENDED)
+        died = kill_many(run, kills, phases, random.Random(kills))
+        assert not server.rejected, server.rejected[:3]
+    settle(run)
+    told(died)
+    assert wrong_with(run.folder) == []
+    assert not set(phases) - set(died), f"no kill fell into {set(phases) - set(died)}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_killed_while_a_real_scorer_works_no_process_and_no_build_is_left(new_run, tmp_path):
+    """The real scorer with its compiler, its sandbox and its worker, killed with the engine and without."""
+    small = ROOT / "tests" / "scorer" / "small"
+    run = new_run([["real"]], "again", operator="reaped:scripted", supervisor=UNATTENDED)
+    real = run.config_with(problem="small", problem_path=str(small), scorer=config.ScorerConfig(threads=1))
+    config.save(real, run.folder.config)
+    died, cache = Counter(), tmp_path / "cache"
+    for phase in ("build", "measurement", "gate") * 4:
+        (run.folder.path / "phase").unlink(missing_ok=True)
+        run.aim(phase, skip=0, linger_s=0.1)
+        assert run.start(AVO_CACHE=str(cache)).wait(90) == -signal.SIGKILL, run.log()
+        died[reaper.last_phase(run.folder.path)] += 1
+    run.aim(None)
+    run.script([["sleep", 0.1]], "again")
+    process = run.start(AVO_CACHE=str(cache))
+    run.until(lambda r: r.events(kinds=("tool_finished",)) and run.state(r) == "running" and not r.commands())
+    process.send_signal(signal.SIGTERM)
+    assert run.finish(process) == 0, run.log()
+    told(died)
+    assert wrong_with(run.folder) == []
+    assert died == {"build": 4, "measurement": 4, "gate": 4}
