@@ -161,3 +161,40 @@ async def test_a_known_model_costs_money_and_an_unknown_one_tokens_only(tmp_path
         await stage.turn(2)
         assert stage.reader.spend().unpriced_calls == 2
         await stage.close()
+
+
+async def test_a_pause_lets_the_call_at_work_finish_and_no_other_of_the_reply(tmp_path: Path) -> None:
+    with MessagesServer([Reply([use("asks"), use("shell", n=7)]), *calls(1)]) as server:
+        stage = Stage(tmp_path, server.url)
+        asks = type(stage.tools["shell"])(
+            "asks", lambda a: str(commands.send(stage.folder.journal, "pause", person="lena"))
+        )
+        stage.session.tools["asks"] = asks  # type: ignore[index]
+        await stage.turn()
+        assert len(asks.done) == 1 and not stage.tools["shell"].done
+        assert stage.results()[-1]["content"] == (
+            "Not executed: lena wants pause first. Call again if you still need it."
+        )
+        stage.journal.answer(CommandChanged(1, "pause", "applied", "lena"))
+        await stage.turn()
+        assert [c["n"] for c in stage.tools["shell"].done] == [0] and not server.rejected
+        await stage.close()
+
+
+async def test_a_limit_that_a_call_reaches_holds_for_the_rest_of_the_reply(tmp_path: Path) -> None:
+    from engine.record.events import AttemptScored
+    from engine.record.scores import Score
+
+    with MessagesServer([Reply([use("tries"), use("shell", n=7)])]) as server:
+        stage = Stage(tmp_path, server.url, limits=Limits(attempts=1))
+        score = Score("mha_cpu", True, "ok", "", "cpu", 1.0)
+
+        def tried(arguments: Any) -> str:
+            stage.journal.append(*(AttemptScored(n, 1, 0, "", "x", f"h{n}", score) for n in (0, 1)))
+            return "scored"
+
+        stage.session.tools["tries"] = type(stage.tools["shell"])("tries", tried)  # type: ignore[index]
+        await stage.turn()
+        assert not stage.tools["shell"].done
+        assert stage.results()[-1]["content"] == "Not executed: the limit of 1 attempt is reached."
+        await stage.close()

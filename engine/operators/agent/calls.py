@@ -1,7 +1,7 @@
 """Tool calls of a reply: each is written down before it runs and answered whatever becomes of it.
 
 One rule: when this returns or raises, no call of the reply is left without a result, because the API
-takes no conversation with an open call in it.
+takes no conversation with an open call in it. A pause, a stop or a limit lets the call at work finish and no more.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.operators.agent import prompts
+from engine.operators.agent import ledger, prompts
 from engine.operators.agent.history import History
 from engine.operators.agent.reply import Call
 from engine.record import events as ev
 from engine.record.errors import AvoError
 from engine.session import Exhausted, Interrupted, Session, ToolResult
 
+_WANT_BOUNDARY = frozenset({"pause", "stop", "rollback", "undo"})
 INTERRUPTED = "Interrupted by the person; whether it took effect is unknown. Look before you try again."
 FAILED = "Cut short because the engine met a fault of its own; whether it took effect is unknown."
 
@@ -27,7 +28,7 @@ async def use_tools(session: Session, history: History, calls: Sequence[Call]) -
     well: list[Call] = []
     try:
         for index, call in enumerate(calls):
-            if refusal := _not_run(call, index):
+            if refusal := _not_run(call, index) or (_called_off(session) if index else ""):
                 history.result(call.id, refusal, error=True)
             elif await _use(session, history, call):
                 well.append(call)
@@ -51,6 +52,15 @@ async def _use(session: Session, history: History, call: Call) -> bool:
         result = ToolResult(False, f"The tool itself failed: {why}")
     history.result(call.id, result.text, error=not result.ok)
     return result.ok
+
+
+def _called_off(session: Session) -> str:
+    """Why the rest of a reply's calls must not run: the person or a limit wants the boundary after the current one."""
+    if limit := ledger.exhausted(session):
+        return f"Not executed: {limit}."
+    waiting = session.reader.commands(states=("sent", "seen"))
+    asked = next((c for c in waiting if c.verb in _WANT_BOUNDARY), None)
+    return f"Not executed: {asked.person} wants {asked.verb} first. Call again if you still need it." if asked else ""
 
 
 def _not_run(call: Call, index: int) -> str:

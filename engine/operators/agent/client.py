@@ -6,6 +6,7 @@ comes from the environment or the SDK's own chain of credentials and is never re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from engine.record.config import ModelConfig
 CACHE = {"type": "ephemeral", "ttl": "1h"}
 IDLE_S = 300.0
 ASIDE_S = 15.0
+_REPLY = re.compile(r"max_tokens: \d+ > (\d+)")
 NO_KEY = "no key for the model: set ANTHROPIC_API_KEY, or run with --operator playbook"
 
 
@@ -35,17 +37,27 @@ class Request:
     max_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server says of a model, in tokens: its window and its longest reply; None where it does not say."""
+
+    window: int | None = None
+    reply: int | None = None
+
+
 @dataclass(slots=True)
 class ModelClient:
     """A connection to one server that speaks the Messages API.
 
-    `left_out` names optional parameters that this server does not know; it grows when it says so.
+    `left_out` names optional parameters that this server does not know, `most_reply` the longest reply that it
+    gives; both are learned from its refusals.
     """
 
     config: ModelConfig
     idle_s: float = IDLE_S
     connect_s: float = 10.0
     left_out: set[str] = field(default_factory=set)
+    most_reply: int | None = None
     _api: anthropic.AsyncAnthropic | None = None
 
     @property
@@ -89,14 +101,13 @@ class ModelClient:
             return None
         return int(counted.input_tokens)
 
-    async def window_tokens(self, model: str) -> int | None:
-        """The model's window; None when the server does not say."""
+    async def told(self, model: str) -> Told:
+        """What the server says of a model."""
         try:
             about = await self.connect().models.retrieve(model, timeout=ASIDE_S)
         except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
-            return None
-        found = getattr(about, "max_input_tokens", None)
-        return found if isinstance(found, int) and found > 0 else None
+            return Told()
+        return Told(_positive(about, "max_input_tokens"), _positive(about, "max_tokens"))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -125,7 +136,7 @@ class ModelClient:
     def _arguments(self, request: Request) -> dict[str, Any]:
         given: dict[str, Any] = {
             "model": request.model,
-            "max_tokens": request.max_tokens,
+            "max_tokens": min(request.max_tokens, self.most_reply or request.max_tokens),
             "messages": list(request.messages),
             "system": list(request.system),
         }
@@ -141,7 +152,10 @@ class ModelClient:
         return given
 
     def _learned(self, fault: ModelFault) -> ModelFault:
-        """A refusal that names an optional parameter: leave it out from now on, and ask again."""
+        """A refusal that names an optional parameter, or the longest reply: heed it from now on, and ask again."""
+        if fault.action == "stop" and (named := _REPLY.search(str(fault))) and self.most_reply is None:
+            self.most_reply = max(1, int(named[1]))
+            return ModelFault("wait", f"{fault}; asking again for shorter replies", retry_after_s=0.0)
         name = "output_config" if fault.extra == "effort" else fault.extra
         if fault.action != "stop" or not name or name in self.left_out:
             return fault
@@ -152,6 +166,11 @@ class ModelClient:
 def _thinking(kind: str) -> dict[str, str]:
     """With `display` unset, newer models send their words between tool calls as empty thinking blocks."""
     return {"type": kind, "display": "summarized"} if kind == "adaptive" else {"type": kind}
+
+
+def _positive(about: Any, name: str) -> int | None:
+    found = getattr(about, name, None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _loopback(base_url: str) -> bool:

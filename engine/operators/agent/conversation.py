@@ -6,12 +6,12 @@ model, other tools, a full window, a server that no longer takes the history) be
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.operators.agent import prompts
 from engine.operators.agent.card import card, tokens_of
-from engine.operators.agent.client import ModelClient, Request
+from engine.operators.agent.client import ModelClient, Request, Told
 from engine.operators.agent.history import History, Repair, fingerprint
 from engine.operators.agent.window import Window, estimate
 from engine.record import events as ev
@@ -32,12 +32,13 @@ class Conversation:
         self._system = prompts.system_prompt(session)
         self._tools = [_schema(tool) for tool in session.tools.values()]
         self._window: Window | None = None
+        self._told = Told()
 
     async def measure(self) -> None:
-        """Ask the server, once, how large the model's window is."""
+        """Ask the server, once, how large the model's window is and how long its replies may be."""
         if self._window is None:
-            told = await _guarded(self._session, self._client.window_tokens(self.model))
-            self._window = Window.of(self._configured.window_tokens, told)
+            self._told = await self._session.guard(self._client.told(self.model))
+            self._window = Window.of(self._configured.window_tokens, self._told.window)
 
     def stale(self) -> bool:
         """Whether the epoch was begun with another model, other tools or other instructions, or not at all."""
@@ -48,17 +49,20 @@ class Conversation:
         window, pending = self._fitting(), estimate(self.history.pending())
         tokens = self.history.context_tokens + pending
         if pending > window.count_above:
-            tokens = await _guarded(self._session, self._client.count(self.request())) or tokens
+            counted: int | None = await self._session.guard(self._client.count(self.request()))
+            tokens = counted or tokens
         return window.full(tokens, settled=settled, replies=self.history.replies)
 
     def request(self, extra: str = "") -> Request:
         """The next request; `extra` words are sent once and not kept."""
         messages = _with_words(self.history.messages, extra) if extra else self.history.messages
-        return Request(self.model, self._system, self._tools, messages, self._configured.max_tokens)
+        reply = self._fitting().reply(self._configured.max_tokens, self._told.reply)
+        return Request(self.model, self._system, self._tools, messages, reply)
 
     def begin(self, reason: str, summary: str = "", *, model: str = "") -> None:
         """Begin a new epoch with the state card and, when it is not too long, the model's own handoff."""
-        self.model = model or self.model
+        if model and model != self.model:
+            self.model, self._window, self._told = model, None, Told()  # another model has another window
         window = self._fitting()
         opening = card(self._session, summary=summary, reason=reason)
         if summary and tokens_of(opening) > window.card_limit:
@@ -79,10 +83,6 @@ class Conversation:
         return fingerprint(self._system, self._tools, self.model)
 
 
-async def _guarded(session: Session, work: Awaitable[int | None]) -> int | None:
-    return await session.guard(work)
-
-
 def _schema(tool: Any) -> dict[str, Any]:
     return {"name": tool.name, "description": tool.description, "input_schema": dict(tool.schema)}
 
@@ -97,6 +97,9 @@ def _with_words(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mappi
 
 
 def _report(session: Session, repair: Repair) -> None:
+    if repair.damaged:
+        words = f"the conversation's log is damaged ({repair.damaged}); a new conversation begins from the record"
+        session.record(ev.Warned(words))
     if repair.torn or repair.cut_short or repair.never_ran:
         session.record(
             ev.Warned(

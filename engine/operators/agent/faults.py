@@ -7,9 +7,12 @@ cases and not forty: wait and ask again, ask again at once (a broken reply), mak
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import anthropic
@@ -19,9 +22,13 @@ Action = Literal["wait", "resend", "room", "stop"]
 _RETRIED = frozenset({408, 409, 425, 429})
 _TEMPORARY = frozenset({"overloaded_error", "rate_limit_error", "api_error", "timeout_error"})
 _TOO_LONG = re.compile(
-    r"prompt is too long|context[ _](window|length)|too many (input )?tokens|exceeds? the (max|limit)", re.I
+    r"prompt is too long|context[ _](window|length|limit)|too many (input )?tokens|exceeds? the (max|limit)", re.I
 )
-_SIGNED = re.compile(r"signature|thinking.{0,40}(cannot be modified|must remain)", re.I)
+# What a server says of a conversation that it will never take again, whoever asks: only a new one helps.
+_HISTORY = re.compile(
+    r"\Amessages(\.\d+|:)|signature|thinking.{0,40}(cannot be modified|must remain)|when thinking is (dis|en)abled",
+    re.I,
+)
 _CLIP = 300
 
 
@@ -88,7 +95,7 @@ def _status(error: anthropic.APIStatusError, where: str, model: str) -> ModelFau
     wish = _retry_after(error.response.headers)
     if code == 413 or ((code == 400 or kind == "invalid_request_error") and _TOO_LONG.search(said)):
         return ModelFault("room", f"the request does not fit the model: {said}")
-    if code == 400 and _SIGNED.search(said):
+    if code == 400 and _HISTORY.search(said):
         return ModelFault("room", f"the server no longer takes this history: {said}")
     if code in _RETRIED or code >= 500 or kind in _TEMPORARY or error.response.headers.get("x-should-retry") == "true":
         return ModelFault("wait", f"{where} is {_trouble(code, kind)}: {said}", retry_after_s=wish)
@@ -131,12 +138,18 @@ def message_of(error: anthropic.APIStatusError) -> str:
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
+    """The server's wish in seconds: a number or a date. What is neither, or not finite, is no wish."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            return float(headers[name]) / unit
+            wish = float(headers[name]) / unit
         except (KeyError, ValueError):
             continue
-    return None
+        if math.isfinite(wish):
+            return wish
+    try:
+        return parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return None
 
 
 def _cause(error: Exception) -> str:

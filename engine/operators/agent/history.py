@@ -32,11 +32,16 @@ _FILE = re.compile(r"epoch-(\d+)\.jsonl\Z")
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a load found broken: a torn last line, calls cut short, calls that never ran."""
+    """What a load found broken: a torn last line, calls cut short, calls that never ran, or a log beyond repair."""
 
     torn: bool = False
     cut_short: int = 0
     never_ran: int = 0
+    damaged: str = ""
+
+
+class Damaged(Exception):
+    """A record in the middle of the log that cannot be read."""
 
 
 class History:
@@ -62,10 +67,16 @@ class History:
         folder.mkdir(mode=0o700, exist_ok=True)
         for number in sorted((int(m[1]) for p in folder.iterdir() if (m := _FILE.match(p.name))), reverse=True):
             history.epoch = number
-            torn = history._replay(history._path())
+            try:
+                torn = history._replay(history._path())
+            except Damaged as damage:
+                # What the log cannot say the record can: the next conversation begins from the state card.
+                history._forget()
+                history.fingerprint = ""
+                return history, Repair(damaged=str(damage))
             if history.messages:  # else the engine died before this epoch's opening was written: the one before counts
                 history._open()
-                return history, history._mend(torn)
+                return history, history.mend(torn=torn)
         history.epoch = 0
         return history, Repair()
 
@@ -156,6 +167,7 @@ class History:
     def _write(self, record: dict[str, Any], *, sync: bool = True) -> None:
         assert self._fd is not None, "begin() or load() opens the log"
         line = json.dumps({**record, "at": round(time.time(), 3)}).encode() + b"\n"
+        before = os.fstat(self._fd).st_size
         try:
             done = os.write(self._fd, line)
             if done != len(line):
@@ -163,14 +175,18 @@ class History:
             if sync:
                 os.fdatasync(self._fd)
         except OSError as error:
+            os.ftruncate(self._fd, before)  # half a record in the middle would make the log unreadable
             raise OperatorError(f"cannot write {self._path()}: {error.strerror}; make room and resume") from error
         self._apply(record)
 
     def _replay(self, path: Path) -> bool:
         data = path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        for line in data[:whole].splitlines():
-            self._apply(json.loads(line))
+        for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
+            try:
+                self._apply(json.loads(line))
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise Damaged(f"{path}, line {number}: {error}") from error
         if torn := whole < len(data):
             os.truncate(path, whole)
         return torn
@@ -214,7 +230,8 @@ class History:
         self.messages, self.context_tokens, self._stop_reason, self.replies = [], 0, "", 0
         self._started = set()
 
-    def _mend(self, torn: bool) -> Repair:
+    def mend(self, *, torn: bool = False) -> Repair:
+        """Answer every open call: of one that was started nobody knows what it did, the others never ran."""
         cut_short = never_ran = 0
         for call in self.open_calls():
             started = call in self._started

@@ -55,6 +55,7 @@ class Agent:
         self._owed: dict[str, int] = {}
         self._overflows = self._refusals = self._idle = 0
         self._settled = False
+        self._cache = ledger.CacheWatch()
 
     @property
     def history(self) -> History:
@@ -66,6 +67,8 @@ class Agent:
         try:
             if not await self._patience.sit_out(session) or ledger.exhausted(session):
                 return
+            ledger.require_price(session, self.talk.model)
+            self.history.mend()
             await self._make_room(session)
             self._deliver(session)
             await self._act(session, await self._ask(session))
@@ -157,6 +160,8 @@ class Agent:
     async def _ask(self, session: Session) -> Reply:
         self.history.request(session.turn)
         reply = await self._send(session, self.talk.request(), "turn")
+        if missed := self._cache.look(reply.usage):
+            session.record(ev.Warned(missed))
         self._patience.reset()
         self._overflows = 0
         return reply

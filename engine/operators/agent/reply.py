@@ -17,6 +17,8 @@ from engine.operators.agent.faults import ModelFault
 KNOWN_STOPS = frozenset(
     {"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded"}
 )
+# The API refuses a conversation in which a message of the model ends with one of these.
+_NEVER_LAST = frozenset({"thinking", "redacted_thinking"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class Assembly:
                 block = {**block, "input": dict(call.arguments)}
             if _worth_keeping(block):
                 content.append(block)
+        while content and content[-1].get("type") in _NEVER_LAST:
+            content.pop()
         return Reply(tuple(content), self._stop, self.usage() or Usage(), tuple(calls), self._refusal, self._id)
 
     def _block(self, index: int) -> dict[str, Any]:

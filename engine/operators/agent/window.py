@@ -24,6 +24,14 @@ class Window:
         """The configured window, or the model's own when that is smaller."""
         return cls(min(configured, told) if told else configured)
 
+    def reply(self, configured: int, told: int | None) -> int:
+        """How long a reply may be: as configured, no longer than the model's longest, and always within the window.
+
+        Servers refuse a request whose conversation and reply together pass the window, or whose reply alone
+        passes what the model can give.
+        """
+        return max(1, min(configured, told or configured, self.tokens // 5))
+
     @property
     def soft(self) -> int:
         """From here on a new epoch begins at the next good moment."""

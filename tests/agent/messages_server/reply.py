@@ -43,7 +43,8 @@ def think(text: str) -> dict[str, Any]:
 
 def use(tool: str, **arguments: Any) -> dict[str, Any]:
     """A tool call with a fresh id."""
-    return {"type": "tool_use", "id": f"toolu_{next(_ids):06d}", "name": tool, "input": arguments}
+    call = {"type": "tool_use", "id": f"toolu_{next(_ids):06d}", "name": tool, "input": arguments}
+    return {**call, "caller": {"type": "direct"}}
 
 
 def events(reply: Reply, model: str, usage: dict[str, Any], number: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -79,7 +80,9 @@ def _block(index: int, block: dict[str, Any], raw: str | None) -> Iterator[tuple
 def _opened(block: dict[str, Any], raw: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     kind = block["type"]
     if kind == "text":
-        return {**block, "text": ""}, [{"type": "text_delta", "text": t} for t in _pieces(block["text"])]
+        return {**block, "text": "", "citations": None}, [
+            {"type": "text_delta", "text": t} for t in _pieces(block["text"])
+        ]
     if kind == "thinking":
         told = [{"type": "thinking_delta", "thinking": t} for t in _pieces(block["thinking"])]
         return {**block, "thinking": "", "signature": ""}, [

@@ -6,89 +6,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from messages_server.segments import Segment, blocks_of, chain, segments_of, signature
+from messages_server.shapes import BLOCKS, Rejected, parameters
 
-_TOP = {
-    "model", "messages", "max_tokens", "system", "tools", "tool_choice", "stream", "cache_control", "thinking",
-    "output_config", "metadata", "stop_sequences", "service_tier", "diagnostics", "container", "inference_geo", "speed",
-    "context_management", "compaction",
-}  # fmt: skip
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
+__all__ = ["Rejected", "check"]
+
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+\Z")
-_SCHEMA_LIMIT = 4
+_RESULT_CONTENT = frozenset({"text"})  # of the kinds that the API takes, the one that we send
 
 
-class Rejected(Exception):
-    """The API would refuse this request."""
+def check(
+    body: Any,
+    *,
+    window_tokens: int,
+    longest_reply: int = 64_000,
+    paused: Sequence[Any] = (),
+    issued: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    counting: bool = False,
+) -> list[Segment]:
+    """Refuse what the API refuses; returns the request's segments.
 
-    def __init__(self, message: str, status: int = 400, type: str = "") -> None:
-        super().__init__(message)
-        self.status, self.type = status, type
-
-
-def check(body: Any, *, window_tokens: int, paused: Sequence[Any] = ()) -> list[Segment]:
-    """Refuse what the API refuses; returns the request's segments. `paused`: replies that may be continued."""
-    _shape(body)
-    for tool in body.get("tools") or []:
-        _tool(tool)
+    `paused`: replies that may be continued; `issued`: the signatures of the thinking that came with a tool call.
+    """
+    parameters(body, counting=counting, longest_reply=longest_reply)
     _unique([t["name"] for t in body.get("tools") or []], "tools: Tool names must be unique")
-    _breakpoints(body)
     _messages(body["messages"], paused)
     segments = segments_of(body)
     _signatures(body, segments)
+    _thinking_kept(body["messages"], issued)
     tokens = sum(s.tokens for s in segments)
-    if tokens > window_tokens:
+    if tokens > window_tokens and not counting:
         raise Rejected(f"prompt is too long: {tokens} tokens > {window_tokens} maximum")
+    reply = body.get("max_tokens", 0)
+    if tokens + reply > window_tokens and not counting:
+        raise Rejected(
+            f"input length and `max_tokens` exceed context limit: {tokens} + {reply} > {window_tokens}, "
+            "decrease input length or `max_tokens` and try again"
+        )
     return segments
-
-
-def _shape(body: Any) -> None:
-    if not isinstance(body, dict):
-        raise Rejected("request body must be a JSON object")
-    if extra := sorted(set(body) - _TOP):
-        raise Rejected(f"{extra[0]}: Extra inputs are not permitted")
-    for name in ("model", "messages", "max_tokens"):
-        if name not in body:
-            raise Rejected(f"{name}: Field required")
-    if not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1:
-        raise Rejected("max_tokens: Input should be greater than or equal to 1")
-    if not isinstance(body["messages"], list) or not body["messages"]:
-        raise Rejected("messages: at least one message is required")
-    if "compaction" in body and "context_management" in body:
-        raise Rejected("compaction and context_management cannot be used together")
-
-
-def _tool(tool: dict[str, Any]) -> None:
-    if extra := sorted(set(tool) - {"name", "description", "input_schema", "cache_control", "type", "strict"}):
-        raise Rejected(f"tools: {extra[0]}: Extra inputs are not permitted")
-    if not _TOOL_NAME.match(str(tool.get("name", ""))):
-        raise Rejected(f"tools: name {tool.get('name')!r} should match ^[a-zA-Z0-9_-]{{1,128}}$")
-    schema = tool.get("input_schema")
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise Rejected(f"tools.{tool['name']}.input_schema.type: Field required")
-    for name in schema.get("required", ()):
-        if name not in schema.get("properties", {}):
-            raise Rejected(f"tools.{tool['name']}.input_schema: required {name!r} is not a property")
-
-
-def _breakpoints(body: dict[str, Any]) -> None:
-    blocks = [*(body.get("tools") or []), *blocks_of(body.get("system"))]
-    for message in body["messages"]:
-        if isinstance(message, dict):
-            blocks += blocks_of(message.get("content"))
-    count = sum("cache_control" in b for b in blocks if isinstance(b, dict)) + ("cache_control" in body)
-    if count > _SCHEMA_LIMIT:
-        raise Rejected(f"A maximum of 4 blocks with cache_control may be provided. Found {count}.")
 
 
 def _messages(messages: list[dict[str, Any]], paused: Sequence[Any]) -> None:
     merged = _merged(messages)
     if merged[0][0] != "user":
         raise Rejected("messages: first message must use the user role")
-    continues = any(merged[-1][1][-len(reply) :] == reply for reply in paused)
+    continues = any(_bare(merged[-1][1][-len(reply) :]) == _bare(reply) for reply in paused)
     if merged[-1][0] == "assistant" and not continues:
         raise Rejected(
             "This model does not support assistant message prefill. The conversation must end with a user message."
@@ -97,6 +63,8 @@ def _messages(messages: list[dict[str, Any]], paused: Sequence[Any]) -> None:
     for index, (role, blocks) in enumerate(merged):
         for block in blocks:
             _block(index, role, block)
+        if role == "assistant" and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+            raise Rejected(f"messages.{index}: The final block in an assistant message cannot be `thinking`.")
         answered = [b["tool_use_id"] for b in blocks if b["type"] == "tool_result"]
         _results(index, role, blocks, calls, answered)
         calls = [b["id"] for b in blocks if b["type"] == "tool_use"]
@@ -107,6 +75,10 @@ def _messages(messages: list[dict[str, Any]], paused: Sequence[Any]) -> None:
     _unique(
         [b["id"] for _, bs in merged for b in bs if b["type"] == "tool_use"], "messages: `tool_use` ids must be unique"
     )
+
+
+def _bare(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in block.items() if v is not None} for block in blocks]
 
 
 def _merged(messages: list[Any]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -128,6 +100,8 @@ def _merged(messages: list[Any]) -> list[tuple[str, list[dict[str, Any]]]]:
 def _block(index: int, role: str, block: dict[str, Any]) -> None:
     where = f"messages.{index}.content"
     kind = block.get("type")
+    if kind in BLOCKS and (extra := sorted(set(block) - BLOCKS[kind])):
+        raise Rejected(f"{where}.{kind}.{extra[0]}: Extra inputs are not permitted")
     if kind == "text":
         if not isinstance(block.get("text"), str) or not block["text"].strip():
             raise Rejected(f"{where}: text content blocks must contain non-whitespace text")
@@ -137,7 +111,11 @@ def _block(index: int, role: str, block: dict[str, Any]) -> None:
         content = block.get("content")
         if not content and block.get("is_error"):
             raise Rejected(f"{where}: content cannot be empty if `is_error` is true")
-        for inner in blocks_of(content):
+        if not isinstance(block.get("is_error", False), bool):
+            raise Rejected(f"{where}: is_error: Input should be a valid boolean")
+        for inner in blocks_of(content) if content else ():
+            if inner.get("type") not in _RESULT_CONTENT:
+                raise Rejected(f"{where}.tool_result.content: Input tag {inner.get('type')!r} is not expected")
             _block(index, role, inner)
     elif kind == "tool_use":
         if (
@@ -149,6 +127,8 @@ def _block(index: int, role: str, block: dict[str, Any]) -> None:
     elif kind in ("thinking", "redacted_thinking"):
         if role != "assistant":
             raise Rejected(f"{where}: thinking blocks can only be in assistant messages")
+        if kind == "thinking" and not (isinstance(block.get("thinking"), str) and block.get("signature")):
+            raise Rejected(f"{where}.thinking.signature: Field required")
     elif kind != "novelty" or role != "assistant":
         raise Rejected(f"{where}: Input tag {kind!r} found does not match any of the expected tags")
 
@@ -183,3 +163,16 @@ def _signatures(body: dict[str, Any], segments: list[Segment]) -> None:
             if block["type"] == "thinking" and block["signature"] != signature(hashes[position - 1], block["thinking"]):
                 raise Rejected(f"messages.{index}.content: Invalid `signature` in `thinking` block")
             position += 1
+
+
+def _thinking_kept(messages: list[dict[str, Any]], issued: Mapping[str, Sequence[str]]) -> None:
+    """What was thought before a tool call must come back with it."""
+    for index, message in enumerate(messages):
+        blocks = blocks_of(message["content"])
+        have = [b["signature"] for b in blocks if b["type"] == "thinking"]
+        wanted = [s for b in blocks if b["type"] == "tool_use" for s in issued.get(b["id"], ())]
+        if any(signature not in have for signature in wanted):
+            raise Rejected(
+                f"messages.{index}.content: `thinking` or `redacted_thinking` blocks in the latest assistant message "
+                "cannot be modified. These blocks must remain as they were in the original response."
+            )

@@ -54,7 +54,7 @@ def chain(segments: list[Segment], start: bytes = b"") -> list[bytes]:
 
 
 def _segment(role: str, block: dict[str, Any]) -> Segment:
-    bare = {k: v for k, v in block.items() if k != "cache_control"}
+    bare = {k: v for k, v in block.items() if k != "cache_control" and v is not None}
     return Segment(role.encode() + b":" + canonical(bare), "cache_control" in block)
 
 

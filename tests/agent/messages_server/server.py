@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ from messages_server.cache import PromptCache
 from messages_server.faults import Fault
 from messages_server.http import Answer, Request, read_request
 from messages_server.reply import Reply
-from messages_server.rules import Rejected, check
+from messages_server.rules import check
 from messages_server.segments import Segment, chain, segments_of, signature
+from messages_server.shapes import Rejected, parse
 
 Policy = Callable[[dict[str, Any]], Reply | Fault]
 BILLED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -56,6 +56,7 @@ class MessagesServer:
         *,
         faults: Iterable[Fault | None] = (),
         window_tokens: int = 200_000,
+        longest_reply: int = 64_000,
         key: str = "",
         models: tuple[str, ...] = (),
         keep: int = 50,
@@ -63,7 +64,8 @@ class MessagesServer:
     ) -> None:
         self._policy: Policy = policy if callable(policy) else _Scripted(policy)
         self.faults = deque(faults)
-        self.window_tokens, self.key, self.models, self._port = window_tokens, key, models, port
+        self.window_tokens, self.longest_reply = window_tokens, longest_reply
+        self.key, self.models, self._port = key, models, port
         self.seen: list[Seen] = []
         self.bodies: deque[dict[str, Any]] = deque(maxlen=keep)
         self.billed = dict.fromkeys(BILLED, 0)
@@ -72,6 +74,7 @@ class MessagesServer:
         self._previous: list[Segment] = []
         self._pending: Reply | None = None
         self._paused: list[list[dict[str, Any]]] = []
+        self._issued: dict[str, list[str]] = {}
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -140,12 +143,16 @@ class MessagesServer:
             self.seen.append(seen)
         try:
             self._authorized(request)
+            wanted = "GET" if request.path.startswith("/v1/models/") else "POST"
+            if request.method != wanted:
+                raise Rejected("Method Not Allowed", 405)
             if request.path.startswith("/v1/models/"):
                 await self._model(request.path.rsplit("/", 1)[1], answer)
             elif request.path == "/v1/messages/count_tokens":
                 self.counted += 1
-                body = json.loads(request.body)
-                await answer.json(200, {"input_tokens": sum(s.tokens for s in segments_of(body))})
+                body = parse(request.body, request.headers)
+                segments = self._checked(body, counting=True)
+                await answer.json(200, {"input_tokens": sum(s.tokens for s in segments)})
             elif request.path == "/v1/messages":
                 await self._message(request, seen, answer)
             else:
@@ -165,15 +172,15 @@ class MessagesServer:
     async def _model(self, name: str, answer: Answer) -> None:
         self._known(name)
         about = {"id": name, "type": "model", "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
-        await answer.json(200, {**about, "max_input_tokens": self.window_tokens, "max_tokens": 64_000})
+        await answer.json(200, {**about, "max_input_tokens": self.window_tokens, "max_tokens": self.longest_reply})
 
     def _known(self, name: str) -> None:
         if self.models and name not in self.models:
             raise Rejected(f"model: {name}", 404, "not_found_error")
 
     async def _message(self, request: Request, seen: Seen, answer: Answer) -> None:
-        body = json.loads(request.body)
-        segments = check(body, window_tokens=self.window_tokens, paused=self._paused)
+        body = parse(request.body, request.headers)
+        segments = self._checked(body)
         self._known(body["model"])
         self.bodies.append(body)
         seen.model, seen.messages = body["model"], len(body["messages"])
@@ -193,6 +200,16 @@ class MessagesServer:
         base = self._pending or asked if fault is None or fault.in_stream else Reply()
         assert isinstance(base, Reply)
         await self._stream(body, segments, base, fault, seen, answer)
+
+    def _checked(self, body: Any, *, counting: bool = False) -> list[Segment]:
+        return check(
+            body,
+            window_tokens=self.window_tokens,
+            longest_reply=self.longest_reply,
+            paused=self._paused,
+            issued=self._issued,
+            counting=counting,
+        )
 
     def _compare(self, segments: list[Segment], seen: Seen) -> None:
         seen.bytes = sum(len(s.text) for s in segments)
@@ -243,6 +260,8 @@ class MessagesServer:
             await answer.event(name, data)
         await answer.chunk(b"")
         seen.finished = True
+        signatures = [b["signature"] for b in reply.content if b["type"] == "thinking"]
+        self._issued.update((b["id"], signatures) for b in reply.content if b["type"] == "tool_use")
         if reply.reason() == "pause_turn":
             self._paused = [*self._paused[-9:], reply.content]
 
