@@ -62,6 +62,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One of several candidates to evaluate side by side: a folder of the workspace with all of its sources.
+
+    `name` says in a few words what differs; `direction` is the direction it belongs to when not the one pursued.
+    """
+
+    folder: str
+    name: str = ""
+    hypothesis: str = ""
+    direction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """The gate's word on what was submitted. `version` is None unless it was committed."""
 

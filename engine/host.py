@@ -13,10 +13,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.gate import Round
 from engine.record.config import ScorerConfig
@@ -52,17 +53,47 @@ class ScorerDied(ScorerError):
     """The scorer process ended in the middle of a request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One device of this machine: what names it to a scorer process. `file` is how the process's files begin."""
+
+    name: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    processors: frozenset[int] = frozenset()
+    file: str = "scorer"
+
+
+class Away(Protocol):
+    """A scorer that is no process of ours: behind a spool, or on a node of a cluster."""
+
+    @property
+    def place(self) -> str:
+        """Names the device that answers; another text is another device."""
+        ...
+
+    async def ask(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
+        """The result of one request. Raises ScorerDied when it may be asked once more."""
+        ...
+
+
 class Host:
     """Asks one scorer process; starts it when needed, and again after it died or was interrupted.
 
-    With `spool` in its configuration there is no process: requests and results are files (engine/spool.py).
-    `folder` receives scorer.log (its standard error) and scorer.pid (for the engine that comes after a crash).
+    With `away`, or a `spool` in its configuration, there is no process. `folder` receives scorer.log (its standard
+    error) and scorer.pid (for the engine that comes after a crash), under the names that the slot gives them.
     """
 
-    def __init__(self, config: ScorerConfig, problem: Path, folder: Path) -> None:
+    width = 1
+
+    def __init__(
+        self, config: ScorerConfig, problem: Path, folder: Path, *, slot: Slot | None = None, away: Away | None = None
+    ) -> None:
         self._config, self._problem, self._folder = config, problem, folder
+        self._slot = slot or Slot()
         self._process: asyncio.subprocess.Process | None = None
-        self._spool = Spool(Path(config.spool).expanduser().absolute()) if config.spool else None
+        if config.spool and away is None:
+            away = Spool(Path(config.spool).expanduser().absolute())
+        self._away = away
         self._stopping: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._requests = 0
@@ -118,13 +149,23 @@ class Host:
 
     # --- its life ------------------------------------------------------------------------
 
+    @property
+    def place(self) -> str:
+        """Which device answers; rounds of one comparison belong together only while it stays the same."""
+        return self._away.place if self._away is not None else self._slot.name
+
+    @asynccontextmanager
+    async def lane(self, *, first: bool = False) -> AsyncIterator[Host]:
+        """This host as the only lane there is (engine/devices.py has several); its requests wait for each other."""
+        yield self
+
     async def start(self) -> None:
         """Start the scorer, when it does not run. One behind a spool is started by a person, on its own host."""
-        if self._spool is not None or (self._process is not None and self._process.returncode is None):
+        if self._away is not None or (self._process is not None and self._process.returncode is None):
             return
         command = list(self._config.command) or [sys.executable, "-m", "engine.scorer", "--serve"]
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "scorer.log").open("ab") as log:
+        with self._file("log").open("ab") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *command,
@@ -133,11 +174,14 @@ class Host:
                     stderr=log,
                     start_new_session=True,
                     limit=LINE_LIMIT,
-                    env=without_secrets(os.environ),
+                    env={**without_secrets(os.environ), **self._slot.environment},
                 )
             except OSError as error:
                 raise ScorerError(f"the scorer cannot be started ({command[0]}: {error.strerror})") from error
-        (self._folder / "scorer.pid").write_text(json.dumps(asdict(identity(self._process.pid))), "utf-8")
+        if self._slot.processors:  # at once: the interpreter is still loading, and its threads inherit it
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(self._process.pid, self._slot.processors)
+        self._file("pid").write_text(json.dumps(asdict(identity(self._process.pid))), "utf-8")
 
     def interrupt(self) -> None:
         """Stop the scorer and everything it runs, now; the next request starts a fresh one."""
@@ -151,20 +195,23 @@ class Host:
         """Stop the scorer and wait until it is gone. A later request starts it again."""
         self.interrupt()
         await asyncio.gather(*self._stopping)
-        (self._folder / "scorer.pid").unlink(missing_ok=True)
+        self._file("pid").unlink(missing_ok=True)
+
+    def _file(self, kind: str) -> Path:
+        return self._folder / f"{self._slot.file}.{kind}"
 
     # --- asking --------------------------------------------------------------------------
 
     async def _ask(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
         async with self._lock:
-            if self._spool is not None:
-                return await self._spool.ask(op, {**self._common(), **fields}, on_event)
             try:
                 return await self._ask_once(op, fields, on_event)
             except ScorerDied:
                 return await self._ask_once(op, fields, on_event)
 
     async def _ask_once(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
+        if self._away is not None:
+            return await self._away.ask(op, {**self._common(), **fields}, on_event)
         if self._stopping:
             await asyncio.gather(*self._stopping)
         await self.start()
@@ -206,7 +253,7 @@ class Host:
 
     def _last_words(self) -> str:
         try:
-            lines = (self._folder / "scorer.log").read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+            lines = self._file("log").read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
         except OSError:
             return ""
         return f": {lines[-1]}" if lines else ""
@@ -245,12 +292,16 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment for children: nothing that a name marks as a credential."""
-    return {k: v for k, v in environment.items() if not _SECRET.search(k)}
+    return {k: v for k, v in environment.items() if not SECRET.search(k)}
 
 
 def kill_orphan(folder: Path) -> bool:
-    """After a crash: end the scorer that the last engine left behind. True when there was one."""
-    path = folder / "scorer.pid"
+    """After a crash: end the scorers that the last engine left behind. True when there was one."""
+    ended = [_kill_left(path) for path in sorted(folder.glob("scorer*.pid"))]
+    return any(ended)
+
+
+def _kill_left(path: Path) -> bool:
     try:
         left = Identity(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -267,5 +318,5 @@ def _list(configurations: Sequence[str] | None) -> list[str] | None:
     return None if configurations is None else list(configurations)
 
 
-_SECRET = re.compile(r"^(ANTHROPIC|CLAUDE)_|(API_?KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
+SECRET = re.compile(r"^(ANTHROPIC|CLAUDE)_|(API_?KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _INTEGRITY = frozenset({"tier", "calls", "noise", "quiet", "unsafe"})

@@ -13,7 +13,8 @@ from typing import Any
 
 from engine import budget, intake, lessons, operators, resume, tools
 from engine.budget import Stopwatch
-from engine.host import Host, kill_orphan
+from engine.devices import open_scorers
+from engine.host import kill_orphan
 from engine.inbox import Inbox
 from engine.opening import open_journal, open_lineage, seed_files
 from engine.record import events as ev
@@ -53,10 +54,10 @@ class Search:
         self.limits = budget.current(config.limits, self.reader.meta("limits"))
         self.watch = Stopwatch(float(self.reader.meta("elapsed_s") or 0.0))
         self.lineage = open_lineage(folder, self.reader)
-        self.host = Host(config.scorer, self.problem.folder, folder.artifacts)
+        self.scorers = open_scorers(config.scorer, self.problem, folder.artifacts)
         self.inbox = Inbox(self.journal, self.reader)
         self.session = self._session()
-        self.trials = RunTrials(self.session, self.host, self.lineage, self.reader)
+        self.trials = RunTrials(self.session, self.scorers, self.lineage, self.reader)
         self.session.trials = self.trials
         self.steering = Steering(self.journal, self.reader, self.lineage, self.inbox, self)
         self.supervisor: Supervisor | None = None
@@ -190,7 +191,8 @@ class Search:
 
     async def _measure_baselines(self) -> None:
         self.session.doing("measuring the baselines")
-        scores = await self.host.baseline(on_event=self.trials.on_event)
+        async with self.scorers.lane(first=True) as host:
+            scores = await host.baseline(on_event=self.trials.on_event)
         self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
 
     async def _turn(self, operator: operators.Operator) -> None:
@@ -368,7 +370,7 @@ class Search:
     async def _free(self) -> None:
         """End the scorer and every background job: the machine is the person's again."""
         await tools.stop_jobs(self.session.tools)
-        await self.host.close()
+        await self.scorers.close()
 
     def _close(self) -> None:
         self.reader.close()

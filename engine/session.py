@@ -22,6 +22,7 @@ from engine.answers import (
     Pursuit,
     Submission,
     ToolResult,
+    Variant,
 )
 from engine.live import LiveText, cap
 from engine.record import events as ev
@@ -49,6 +50,7 @@ __all__ = [
     "Tool",
     "ToolResult",
     "Trials",
+    "Variant",
     "cap",
 ]
 
@@ -76,8 +78,19 @@ class Tool(Protocol):
 class Trials(Protocol):
     """What the session asks of the engine (engine/trials.py): to score, judge, profile and restore sources."""
 
+    @property
+    def width(self) -> int:
+        """How many evaluations can run side by side."""
+        ...
+
     async def evaluate(self, suite: str, configurations: Sequence[str] | None, hypothesis: str) -> Evaluation:
         """Score the workspace; one attempt."""
+        ...
+
+    async def evaluate_all(
+        self, suite: str, configurations: Sequence[str] | None, variants: Sequence[Variant]
+    ) -> list[Evaluation | ScorerError]:
+        """Score several candidates, as many side by side as there are devices; each is an attempt."""
         ...
 
     async def submit(self, message: str, hypothesis: str) -> Submission:
@@ -237,6 +250,17 @@ class Session:
     ) -> Evaluation:
         """Score the workspace now, as one attempt. Raises ScorerError when the scorer itself fails."""
         return await self._engine().evaluate(suite, configurations, hypothesis)
+
+    async def evaluate_all(
+        self, variants: Sequence[Variant], suite: str = "quick", configurations: Sequence[str] | None = None
+    ) -> list[Evaluation | ScorerError]:
+        """Score folders of the workspace side by side; the order is theirs, a scorer's failure stands in its place."""
+        return await self._engine().evaluate_all(suite, configurations, variants)
+
+    @property
+    def width(self) -> int:
+        """How many evaluations run side by side here: the devices that the run scores on."""
+        return self._engine().width
 
     async def submit(self, message: str, hypothesis: str = "") -> Submission:
         """Have the gate judge the workspace; a commit leaves the workspace at the new incumbent."""

@@ -31,11 +31,16 @@ class Spool:
         for name in (letters.REQUESTS, letters.RESULTS):
             (folder / name).mkdir(exist_ok=True)
 
+    @property
+    def place(self) -> str:
+        """The host behind a spool is one."""
+        return "spool"
+
     async def ask(self, op: str, fields: Mapping[str, Any], on_event: OnEvent | None) -> Mapping[str, Any]:
         """Write one request and wait for its result. Raises ScorerError for the host's error, or a result refused."""
         name = f"{time.strftime('%m%d-%H%M%S')}-{op}-{secrets.token_hex(4)}.json"
         request = self.folder / letters.REQUESTS / name
-        letter = await asyncio.to_thread(_letter, name.removesuffix(".json"), op, fields)
+        letter = await asyncio.to_thread(letter_of, name.removesuffix(".json"), op, fields)
         letters.write(request, letter, self._key)
         try:
             return await self._wait(self.folder / letters.RESULTS / name, letter, on_event)
@@ -70,7 +75,7 @@ class Spool:
         return value
 
 
-def _letter(name: str, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def letter_of(name: str, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The request with all that the other host needs, and the hashes of it."""
     given = [str(fields["source"])] if "source" in fields else [str(s) for s in fields.get("sources") or ()]
     sources = [letters.pack_source(Path(s)) for s in given if not s.startswith("baseline:")]

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine import gate, intake, pairing
 from engine.commits import commit, last_step, next_attempt, next_version
+from engine.devices import Scorers
 from engine.host import Host
 from engine.intake import Candidate
 from engine.lineage import Lineage
@@ -24,7 +25,7 @@ from engine.record import events as ev
 from engine.record.errors import ConfigError, Refused, ScorerError
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
-from engine.session import Evaluation, Profile, Session, Submission
+from engine.session import Evaluation, Profile, Pursuit, Session, Submission, Variant
 from engine.settle import settled
 
 SEED_DIRECTION = "seed"
@@ -39,14 +40,15 @@ class Rivals:
 
 
 class RunTrials:
-    """Scores, judges, commits and restores for one run. One request at a time."""
+    """Scores, judges, commits and restores for one run. One request of the operator's at a time."""
 
-    def __init__(self, session: Session, host: Host, lineage: Lineage, reader: Reader) -> None:
-        self._session, self._host, self._lineage, self._reader = session, host, lineage, reader
+    def __init__(self, session: Session, scorers: Scorers, lineage: Lineage, reader: Reader) -> None:
+        self._session, self._scorers, self._lineage, self._reader = session, scorers, lineage, reader
         self._artifacts = session.folder.artifacts
         self._candidates = self._artifacts / "candidates"
         self._busy = asyncio.Lock()
         self._judged: dict[tuple[str, int], Submission] = {}
+        self._folders: dict[int, Path] = {}
         self.submitting = False
         self.seconds_left = math.inf
         self.step = last_step(reader)
@@ -62,17 +64,53 @@ class RunTrials:
 
     # --- evaluate ------------------------------------------------------------------------
 
+    @property
+    def width(self) -> int:
+        """How many evaluations run side by side."""
+        return self._scorers.width
+
     async def evaluate(self, suite: str, configurations: Sequence[str] | None, hypothesis: str) -> Evaluation:
         """Score the workspace as one attempt."""
+        names = self._asked(suite, configurations)
+        async with self._busy:
+            return await self._informed(self._take(), suite, names, hypothesis, self._session.pursuit)
+
+    async def evaluate_all(
+        self, suite: str, configurations: Sequence[str] | None, variants: Sequence[Variant]
+    ) -> list[Evaluation | ScorerError]:
+        """Score folders of the workspace side by side, each as one attempt. A scorer's failure costs only its own."""
+        names = self._asked(suite, configurations)
+        async with self._busy:
+            taken = [intake.take(intake.inside(self._session.workspace, v.folder), self._candidates) for v in variants]
+            work = [
+                self._informed(candidate, suite, names, v.hypothesis, self._pursued(v))
+                for candidate, v in zip(taken, variants, strict=True)
+            ]
+            found = await asyncio.gather(*work, return_exceptions=True)
+        for result in found:
+            if isinstance(result, BaseException) and not isinstance(result, ScorerError):
+                raise result
+        return [f for f in found if isinstance(f, (Evaluation, ScorerError))]
+
+    def _asked(self, suite: str, configurations: Sequence[str] | None) -> list[str] | None:
         if suite not in {"quick", "full"}:
             raise Refused(f"no suite {suite!r}; there are: quick, full")
-        names = self._names(configurations)
-        async with self._busy:
-            candidate = self._take()
-            found = await self._evaluate(candidate, suite, names, hypothesis)
-            return replace(found, paired_ratio=await self._glance(candidate, found.score))
+        return self._names(configurations)
 
-    async def _glance(self, candidate: Candidate, score: Score) -> float | None:
+    def _pursued(self, variant: Variant) -> Pursuit:
+        """What a variant's attempt is filed under."""
+        p = self._session.pursuit
+        return replace(p, id=variant.direction or p.id, name=variant.name or p.name)
+
+    async def _informed(
+        self, candidate: Candidate, suite: str, names: Sequence[str] | None, hypothesis: str, pursuit: Pursuit
+    ) -> Evaluation:
+        """One attempt in one lane: its score, and its glance beside the incumbent on the same device."""
+        async with self._scorers.lane() as host:
+            found = await self._evaluate(host, candidate, suite, names, hypothesis, pursuit)
+            return replace(found, paired_ratio=await self._glance(host, candidate, found.score))
+
+    async def _glance(self, host: Host, candidate: Candidate, score: Score) -> float | None:
         """The candidate beside the incumbent in a round or two of the quick suite: recorded scores age with noise."""
         incumbent = self._reader.incumbent()
         if not score.correct or incumbent is None:
@@ -83,12 +121,10 @@ class RunTrials:
         names, count = pairing.glance(self._session.problem, score)
         sources = [str(candidate.folder), str(rival)]
         try:
-            first = await self._host.rounds(
-                sources, rounds=count, first=0, configurations=names, on_event=self.on_event
-            )
+            first = await host.rounds(sources, rounds=count, first=0, configurations=names, on_event=self.on_event)
             rounds = first.rounds
             if pairing.unsteady(rounds):
-                more = await self._host.rounds(
+                more = await host.rounds(
                     sources, rounds=pairing.MORE_ROUNDS, first=count, configurations=names, on_event=self.on_event
                 )
                 rounds += more.rounds
@@ -98,13 +134,21 @@ class RunTrials:
         return pairing.ratio(rounds)
 
     async def _evaluate(
-        self, candidate: Candidate, suite: str, names: Sequence[str] | None, hypothesis: str
+        self,
+        host: Host,
+        candidate: Candidate,
+        suite: str,
+        names: Sequence[str] | None,
+        hypothesis: str,
+        pursuit: Pursuit,
     ) -> Evaluation:
         earlier = tuple(a.attempt for a in self._reader.attempts_of(candidate.source_hash))
-        score = await self._host.score(candidate.folder, suite=suite, configurations=names, on_event=self.on_event)
-        return self._record(candidate, score, hypothesis, earlier)
+        score = await host.score(candidate.folder, suite=suite, configurations=names, on_event=self.on_event)
+        return self._record(candidate, score, hypothesis, earlier, pursuit)
 
-    def _record(self, candidate: Candidate, score: Score, hypothesis: str, earlier: tuple[int, ...]) -> Evaluation:
+    def _record(
+        self, candidate: Candidate, score: Score, hypothesis: str, earlier: tuple[int, ...], pursuit: Pursuit
+    ) -> Evaluation:
         session, parent = self._session, self._reader.head()
         number = next_attempt(self._reader)
         diff = self._lineage.diff_files(parent, candidate.files)
@@ -115,8 +159,8 @@ class RunTrials:
                 number,
                 self.step,
                 parent,
-                session.pursuit.id,
-                session.pursuit.name or _first_line(hypothesis) or "an attempt",
+                pursuit.id,
+                pursuit.name or _first_line(hypothesis) or "an attempt",
                 candidate.source_hash,
                 score,
                 diff,
@@ -144,11 +188,12 @@ class RunTrials:
             raise Refused(f"the workspace is exactly v{incumbent.version}; change something before you submit")
         if known := self._judged.get((candidate.source_hash, incumbent.version)):
             return replace(known, reason=f"judged before as a{known.attempt}: {known.reason}")
-        attempt, score = await self._scored(candidate, hypothesis or message)
-        start = time.monotonic()
-        verdict = _incorrect(score)
-        if score.correct:
-            verdict, score = await self._judge(candidate, score, rivals, attempt)
+        async with self._scorers.lane(first=True) as host:
+            attempt, score = await self._scored(host, candidate, hypothesis or message)
+            start = time.monotonic()
+            verdict = _incorrect(score)
+            if score.correct:
+                verdict, score = await self._judge(host, candidate, score, rivals, attempt)
         self._decide(attempt, verdict, time.monotonic() - start)
         if verdict.commits:
             return self._commit(candidate, attempt, incumbent, score=score, verdict=verdict, message=message)
@@ -157,33 +202,35 @@ class RunTrials:
             self._judged[candidate.source_hash, incumbent.version] = submission
         return submission
 
-    async def _scored(self, candidate: Candidate, hypothesis: str) -> tuple[int, Score]:
+    async def _scored(self, host: Host, candidate: Candidate, hypothesis: str) -> tuple[int, Score]:
         """The attempt with these sources over every configuration; scored now unless it was before."""
         wanted = {c.name for c in self._session.problem.configurations}
         for known in reversed(self._reader.attempts_of(candidate.source_hash)):
             score = self._reader.attempt_score(known.attempt)
             if score is not None and score.correct and wanted <= {c.name for c in score.configurations}:
                 return known.attempt, score
-        evaluation = await self._evaluate(candidate, "full", None, hypothesis)
+        evaluation = await self._evaluate(host, candidate, "full", None, hypothesis, self._session.pursuit)
         return evaluation.attempt, evaluation.score
 
     async def _judge(
-        self, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
+        self, host: Host, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
     ) -> tuple[gate.Verdict, Score]:
-        """The gate's verdict, and the score as the rounds settled it."""
+        """The gate's verdict, and the score as the rounds settled it. Rounds of a device that was lost do not count."""
         session = self._session
         versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
         sources = [str(candidate.folder), *(str(self._folder_of(v.version)) for v in versions)]
         plain = pairing.columns(session.problem, score, [v.score for v in versions])
         rounds: list[gate.Round] = []
         names: tuple[str, ...] = ()
-        rule = pairing.within(session.config.gate, self.seconds_left)
+        rule, place = pairing.within(session.config.gate, self.seconds_left), host.place
         while isinstance(decision := gate.decide(score, rounds, rule), gate.More):
             self._session.doing(f"gate: a{attempt} against v{rivals.incumbent.version}, round {len(rounds) + 1}")
             more, first = decision.rounds, len(rounds)
-            measured = await self._host.rounds(
+            measured = await host.rounds(
                 sources, rounds=more, first=first, configurations=plain, on_event=self.on_event
             )
+            if host.place != place:
+                rounds, place = [], host.place
             rounds += measured.rounds
             names = measured.configurations
             self._keep_rounds(attempt, names, rounds)
@@ -233,7 +280,8 @@ class RunTrials:
         """Score the seed and make it v0; its failing score when it is not correct."""
         candidate = intake.store(files, self._candidates)
         self._session.doing("scoring the seed")
-        score = await self._host.score(candidate.folder, suite="full", on_event=self.on_event)
+        async with self._scorers.lane(first=True) as host:
+            score = await host.score(candidate.folder, suite="full", on_event=self.on_event)
         log = self._keep(Path("attempts") / "a0.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
         if not score.correct:
@@ -263,7 +311,8 @@ class RunTrials:
         names = self._names(configurations)
         async with self._busy:
             candidate = self._take()
-            found = await self._host.profile(candidate.folder, configurations=names, on_event=self.on_event)
+            async with self._scorers.lane(first=True) as host:
+                found = await host.profile(candidate.folder, configurations=names, on_event=self.on_event)
         log = self._keep(Path("profiles") / f"{candidate.source_hash[:24]}.log", found.log)
         self._session.record(ev.Profiled(candidate.source_hash, found.text, found.facts, log))
         return Profile(candidate.source_hash, found.text, found.facts, log)
@@ -306,7 +355,11 @@ class RunTrials:
         return Rivals(incumbent, proven if proven.version != incumbent.version else None)
 
     def _folder_of(self, version: int) -> Path:
-        return intake.store(self._lineage.files(version), self._candidates).folder
+        """A version's sources on the disk; git is asked once, and again when somebody tidied them away."""
+        folder = self._folders.get(version)
+        if folder is None or not folder.is_dir():
+            folder = self._folders[version] = intake.store(self._lineage.files(version), self._candidates).folder
+        return folder
 
     def _keep(self, place: Path, text: str) -> str:
         """Write a log under artifacts/; returns its path in the run's folder, or "" when there is nothing to keep."""

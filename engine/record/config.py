@@ -29,9 +29,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ScorerConfig:
-    """How candidates are scored. An empty `command` is this machine."""
+    """How candidates are scored. An empty `command` is this machine.
+
+    `devices` are scored on side by side: what CUDA_VISIBLE_DEVICES takes, or processors ("0-3") for a CPU problem.
+    `ray` is the address of a Ray cluster ("auto": the one of this machine), whose nodes score.
+    """
 
     command: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    ray: str = ""
     spool: str = ""
     threads: int | None = None
     unsafe_no_sandbox: bool = False
@@ -98,6 +104,23 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """What a run may take of the disk (engine/housekeeping.py). A MB is a million bytes.
+
+    Below `free_warn_mb` of room it warns, below `free_pause_mb` it pauses until there is room again.
+    """
+
+    artifacts_mb: float = 4000.0
+    workspace_mb: float = 2000.0
+    cache_mb: float = 4000.0
+    log_mb: float = 16.0
+    free_warn_mb: float = 1000.0
+    free_pause_mb: float = 150.0
+    compress_after_minutes: float = 60.0
+    every_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
     """Everything a run was started with."""
 
@@ -112,6 +135,7 @@ class RunConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    housekeeping: Housekeeping = field(default_factory=Housekeeping)
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
 
 

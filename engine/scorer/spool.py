@@ -68,7 +68,7 @@ def _outcome(server: Server, letter: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"{said}; copy the run's engine/ folder there and start it again"}
     with tempfile.TemporaryDirectory(prefix="avo-letter-") as place:
         try:
-            return {"result": server.answer(_request(letter, Path(place)), lambda _: None)}
+            return {"result": server.answer(placed(letter, Path(place)), lambda _: None)}
         except AvoError as error:
             return {"error": str(error)}
         except Exception as error:  # our failure must travel back as one line, and not end the service
@@ -78,12 +78,14 @@ def _outcome(server: Server, letter: Mapping[str, Any]) -> dict[str, Any]:
             return {"error": f"the scorer failed: {type(error).__name__}: {error}"}
 
 
-def _request(letter: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """The request with its files on this host's disk."""
+def placed(letter: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """The request with its files on this host's disk, each under the hash of what it holds, written once."""
     fields = dict(letter["fields"])
-    letters.unpack(letter["problem"], place / "problem" / str(fields["problem"]))
-    fields["problem"] = str(place / "problem" / str(fields["problem"]))
-    paths = [str(_placed(source, place / f"s{i}")) for i, source in enumerate(letter["sources"])]
+    problem = place / letters.digest(letter["problem"])[:24] / str(fields["problem"])
+    if not problem.is_dir():
+        letters.unpack(letter["problem"], problem)
+    fields["problem"] = str(problem)
+    paths = [str(_placed(source, place)) for source in letter["sources"]]
     if "source" in fields:
         fields["source"] = paths[0]
     if "sources" in fields:
@@ -94,10 +96,12 @@ def _request(letter: Mapping[str, Any], place: Path) -> dict[str, Any]:
 
 def _placed(source: Mapping[str, Any], place: Path) -> Path:
     name = Path(str(source["name"])).name or "candidate"
-    folder = place if source["single"] else place / name
-    folder.mkdir(parents=True)
-    letters.unpack(source["files"], folder)
-    return folder / name if source["single"] else folder
+    home = place / letters.digest(source["files"])[:24]
+    folder = home if source["single"] else home / name
+    if not (home / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        letters.unpack(source["files"], folder)
+    return home / name
 
 
 def main(server: Server, arguments: list[str]) -> int:
