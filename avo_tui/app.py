@@ -12,18 +12,24 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from textual import events
 from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
+from textual.timer import Timer
 
 from avo_tui import keys, prefs, terminal
+from avo_tui.attention import Attention
 from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
+from avo_tui.model import host
 from avo_tui.model.lines import EMPTY, Line
 from avo_tui.model.snapshot import Snapshot
+from avo_tui.replay import Player, speed_of
 from avo_tui.themes import PALETTES, Palette
 from engine.record import commands
 from engine.record.commands import Verb
@@ -35,6 +41,9 @@ from engine.record.run import RunFolder
 MESSAGE_S = 6.0
 QUIT_TWICE_S = 3.0
 PAGE = 400
+PLAY_S = 0.2
+HOST_S = 15.0
+GRACE_S = 0.5  # before a dialog takes keys
 T = TypeVar("T")
 
 
@@ -63,6 +72,10 @@ class AvoApp(App[int]):
         table: tuple[Key, ...] = TABLE,
         clock: Callable[[], float] = time.time,
         live: bool = True,
+        replay: int = 0,
+        watch_host: bool = True,
+        bell: bool = True,
+        grace_s: float = GRACE_S,
     ) -> None:
         super().__init__(ansi_color=True if palette and palette.ansi else None)
         self.folder = folder
@@ -70,6 +83,7 @@ class AvoApp(App[int]):
         self.palette = palette or PALETTES["dark"]
         self.ascii = ascii
         self.keys = table
+        self.grace_s = grace_s
         self.clock = clock
         self.feed = Feed(folder, self._deliver, clock)
         self.snapshot: Snapshot = self.feed.first()
@@ -79,9 +93,20 @@ class AvoApp(App[int]):
         self.asked: int | None = None  # the moment that was asked for; it shows a little later
         self.last_look = prefs.last_look(folder.path) if live else None
         self._live = live
+        self._replay = replay
+        self._watch_host = watch_host
+        self._played_at = 0.0
+        self.load: host.Load | None = None
+        self._ticks: host.Ticks | None = None
+        self._host_due = 0.0
+        self.player = Player(lambda: self.reader)
         self._reader: Reader | None = None
         self._message_until = 0.0
         self._interrupted_at = 0.0
+        self._key_at = time.monotonic()
+        self.attention = Attention(
+            self.write_beside, bell=bell, titled=live and terminal.has_title(os.environ), ascii=ascii
+        )
         for made in PALETTES.values():
             self.register_theme(made.theme())
         self.theme = f"avo-{self.palette.name}"
@@ -99,7 +124,12 @@ class AvoApp(App[int]):
             self.feed.start()
             self.set_interval(1.0, self._tick)
             self.set_interval(60.0, self._remember)
-            self.call_after_refresh(self.tell_away, unasked=True)
+            self._playing = self.set_interval(PLAY_S, self._play_on, pause=True)
+            if self._replay:
+                self.player.speed = self._replay
+                self.call_after_refresh(self.play)
+            else:
+                self.call_after_refresh(self.tell_away, unasked=True)
 
     def on_unmount(self) -> None:
         """Stop watching."""
@@ -138,29 +168,92 @@ class AvoApp(App[int]):
 
     def take(self, snapshot: Snapshot) -> None:
         """Show a moment in every screen that wants it."""
+        if self.load is not None and snapshot.at is None:
+            snapshot = replace(snapshot, load=self.load)
         self.snapshot = snapshot
+        if snapshot.at is None and not self.player.playing:
+            self.attention.look(snapshot, idle_s=time.monotonic() - self._key_at, blurred=not self.app_focus)
         for screen in self.screen_stack:
             show = getattr(screen, "show_moment", None)
-            if show is not None:
+            if show is not None and screen.is_mounted:  # one that is just being made asks for the moment itself
                 show(snapshot)
 
     def _tick(self) -> None:
-        """Once a second: the clock, and messages that are over."""
+        """Once a second: the clock, the host, and messages that are over."""
         if self.message and self.clock() >= self._message_until:
             self.message = EMPTY
+        self._tend_host()
         for screen in self.screen_stack:
             tick = getattr(screen, "tick", None)
             if tick is not None:
                 tick()
 
+    async def on_event(self, event: events.Event) -> None:
+        """Remember when the last key was pressed; everything else is as in every app."""
+        if isinstance(event, events.Key):
+            self._key_at = time.monotonic()
+        await super().on_event(event)
+
+    def write_beside(self, sequence: str) -> None:
+        """Put an escape sequence on the terminal that shows nothing: a bell, a title, a clipboard."""
+        if self._driver is not None:
+            self._driver.write(sequence)
+
     def replaying(self) -> str:
         """What the status line says while a replay plays; empty otherwise."""
-        return ""
+        return self.player.label() if self.player.playing else ""
+
+    def play(self) -> None:
+        """Replay from the moment that is shown (from the start, when that is now), or hold."""
+        if self.player.playing:
+            self.player.playing = False
+            self.take(self.snapshot)
+            return
+        self._read(lambda _: self.player.start(self.asked or 1), None)
+        self._played_at = time.monotonic()
+        self._playing.resume()
+
+    _playing: Timer
+
+    def _play_on(self) -> None:
+        if not self.player.playing:
+            self._playing.pause()
+            return
+        now = time.monotonic()
+        seq = self._read(lambda _: self.player.advance(now - self._played_at), None)
+        self._played_at = now
+        if seq is None:
+            self.say("the replay has reached the end; f returns to now", "info")
+            self.take(self.snapshot)
+        elif seq != self.asked:
+            self.seek(seq)
 
     def seek(self, seq: int | None) -> None:
         """Go to the moment right after an event, or back to now."""
         self.asked = seq
         self.feed.seek(seq)
+
+    def _host_wanted(self) -> bool:
+        """Whether the host's load is seen, and is that of a run that goes on here and now."""
+        s = self.snapshot
+        seen = any(pane.display for screen in self.screen_stack for pane in screen.query("#context"))
+        return self._watch_host and seen and s.here and s.at is None and s.engine_alive
+
+    def _tend_host(self) -> None:
+        """Once a second: look at the host when that is due. A load needs two looks, so the second comes soon."""
+        now = time.monotonic()
+        if not self._host_wanted():
+            self._ticks, self._host_due = None, 0.0
+        elif now >= self._host_due:
+            self._host_due = now + (HOST_S if self._ticks else 0.0)
+            self.run_worker(self._look_at_host(), group="host", exclusive=True, exit_on_error=False)
+
+    async def _look_at_host(self) -> None:
+        before, self._ticks = self._ticks, await asyncio.to_thread(host.ticks)
+        if before is not None:
+            gpus, apps = await asyncio.to_thread(lambda: (host.gpus(), host.apps()))
+            self.load = host.load(before, self._ticks, gpus=gpus, apps=apps)
+            self.take(self.snapshot)
 
     # Reading on demand.
 
@@ -283,8 +376,8 @@ class AvoApp(App[int]):
             self.say(f"cannot write {path}: {error.strerror}", "bad")
             return
         sequence = terminal.osc52(text, os.environ)
-        if sequence and self._driver is not None:
-            self._driver.write(sequence)
+        if sequence:
+            self.write_beside(sequence)
         where = "the clipboard and" if sequence else "too long for the clipboard; it is in"
         self.say(f"copied {len(text):,} characters to {where} {_short(path)}")
 
@@ -362,6 +455,8 @@ def _short(path: Path) -> str:
 def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = None) -> int:
     """Show the control room on a run until its person detaches; returns the exit code.
 
+    With `replay` the run is played from its start, so many times faster than it happened.
+
     Raises a UsageError when the terminal cannot show it, and the journal's own errors.
     """
     terminal.require_tty()
@@ -369,8 +464,9 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     table = keys.remapped(keys.TABLE, dict(wanted.keys), str(prefs.path()))
     ascii = seen.ascii if wanted.ascii is None else wanted.ascii
     os.environ["TEXTUAL_COLOR_SYSTEM"] = {"truecolor": "truecolor", "256": "256"}.get(seen.depth, "standard")
-    with terminal.guarded_stderr(terminal.state_directory() / "room.log"):
-        app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table)
+    with terminal.guarded_stderr(terminal.state_directory() / "room.log"), terminal.title_kept():
+        app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table,
+                     replay=speed_of(replay) if replay else 0, bell=wanted.bell)  # fmt: skip
         app.run(mouse=wanted.mouse)
     code = app.return_code if app.return_value is None else app.return_value
     return int(code or 0)

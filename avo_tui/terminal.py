@@ -108,9 +108,30 @@ def osc52(text: str, env: Mapping[str, str]) -> str:
     return sequence
 
 
+_TITLED = ("xterm", "screen", "tmux", "rxvt", "alacritty", "foot", "wezterm", "kitty", "ghostty", "st-", "konsole")
+
+
+def has_title(env: Mapping[str, str]) -> bool:
+    """Whether the terminal has a window that can be named; a bare console would show the letters."""
+    return any(name in env.get("TERM", "") for name in _TITLED)
+
+
 def title(text: str) -> str:
     """The escape sequence that names the terminal's window."""
     return f"\x1b]2;{text}\x07"
+
+
+@contextmanager
+def title_kept() -> Iterator[None]:
+    """Give the window its old name back (XTWINOPS 22 and 23: terminals keep titles on a stack)."""
+    if not has_title(os.environ) or sys.__stderr__ is None:
+        yield
+        return
+    print("\x1b[22;2t", end="", file=sys.__stderr__, flush=True)
+    try:
+        yield
+    finally:
+        print("\x1b[23;2t", end="", file=sys.__stderr__, flush=True)
 
 
 def state_directory() -> Path:

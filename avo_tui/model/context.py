@@ -1,8 +1,9 @@
-"""Context: directions, the plan, knowledge in use, notes, and the host."""
+"""Context: the host, the plan, directions, knowledge in use and notes."""
 
 from __future__ import annotations
 
 from avo_tui.model import show
+from avo_tui.model.host import host_rows
 from avo_tui.model.lines import Line, Row, clean, clip_text, one_line, spread, wrap
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
@@ -28,6 +29,9 @@ _PLAN = {"done": ("✓", "good"), "active": ("→", "accent"), "pending": ("·",
 def context(s: Snapshot, view: View) -> list[Row]:
     """Sections one below the other; directions have keys ("direction", id)."""
     rows: list[Row] = []
+    if s.at is None and s.state in ("running", "paused", "stopping"):
+        rows += [_section("host", view.width)]
+        rows += host_rows(s.load, s.engine.host if s.engine else "", s.here, view.width)
     if s.plan:
         rows += [_section("plan", view.width), *(_plan(item, view.width) for item in s.plan)]
     found = [d for d in _ordered(s.directions) if view.wants(f"{d.name} {d.source} {d.state} {d.why}")]

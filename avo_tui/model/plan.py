@@ -44,6 +44,12 @@ def view_of(pane: str) -> int:
     return next(n for n, (_, panes) in VIEWS.items() if pane in panes)
 
 
+def turns(view: int) -> list[str]:
+    """The panes that a view's number goes to, one after the other: what can be chosen from before a plot."""
+    own = [pane for pane in VIEWS[view][1] if view_of(pane) == view]
+    return sorted(own, key=lambda pane: pane == "trajectory")
+
+
 def too_small(width: int, height: int) -> bool:
     """Whether the room does not fit."""
     return width < MIN_WIDTH or height < MIN_HEIGHT

@@ -7,6 +7,7 @@ business (avo_tui/summary.py); what is added here is what only the room shows.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
+from avo_tui.model.host import Load
 from avo_tui.summary import Summaries, Summary
 from engine.record import events as ev
 from engine.record.commands import Command
@@ -45,6 +47,8 @@ class Snapshot(Summary):
     pages: tuple[tuple[str, int], ...] = ()
     notes: tuple[tuple[float, str], ...] = ()
     tail: tuple[Entry, ...] = ()
+    load: Load | None = None
+    here: bool = True
     trouble: str = ""
 
     @property
@@ -116,6 +120,7 @@ class Builder:
         return Snapshot(
             **summary,
             engine=engine,
+            here=engine is None or engine.host == os.uname().nodename,
             tries=keep("tries", fresh & {"attempt", "gate", "version"}, lambda: tuple(r.attempts(limit=ATTEMPTS))),
             all_alerts=keep("alerts", fresh & {"alert", "alert_closed"}, lambda: tuple(r.alerts())),
             interventions=keep(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import median
+
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Span, clip, fit, join_fitting, one_line, spread
 from avo_tui.model.plan import MID
 from avo_tui.model.snapshot import Snapshot
 
 AMBER_S, RED_S = 10.0, 60.0
+STALL_S = 300.0  # without any event, or five times what an attempt usually takes
+PLATEAU = 12  # attempts since the last gain
 STATES = {
     "starting": ("◌ STARTING", "info"),
     "running": ("● RUNNING", "good"),
@@ -90,9 +95,24 @@ def doing(s: Snapshot, width: int) -> Line:
 
 def _last_gain(s: Snapshot) -> Line:
     gains = [v for v in s.active if v.verdict == "improved"]
-    if not gains:
-        return ()
-    return (("gain ", "dim"), (show.ago((s.ended_at or s.taken_at) - gains[-1].created_at), ""))
+    since = show.ago((s.ended_at or s.taken_at) - gains[-1].created_at) if gains else ""
+    word, role = progress(s)
+    told: Line = ((f" {word}", role),) if word else ()
+    return (("gain ", "dim"), (since, ""), *told) if gains else told
+
+
+def progress(s: Snapshot) -> tuple[str, str]:
+    """Whether nothing happens (stalled) or nothing gained any more (plateau): a mark with its word, and its role."""
+    if s.state != "running" or not s.tries:
+        return "", ""
+    quiet = s.taken_at - max(s.tries[-1].created_at, s.tail[-1].at if s.tail else 0.0)
+    times = [a.created_at for a in s.tries[-20:]]
+    usual = median(b - a for a, b in pairwise(times)) if len(times) > 2 else 60.0
+    if quiet > max(STALL_S, 5 * usual):
+        return f"▲ stalled {show.age(quiet)}", "bad"
+    gained = max((v.seq for v in s.active if v.verdict == "improved"), default=0)
+    since = sum(a.seq > gained for a in s.tries)
+    return (f"▬ plateau, {since} tries", "warn") if since >= PLATEAU else ("", "")
 
 
 def _cost(s: Snapshot) -> Line:
@@ -100,7 +120,16 @@ def _cost(s: Snapshot) -> Line:
         return ()
     limit = s.limits.usd
     of = f" of {show.money(limit)}" if limit else ""
-    return ((show.money(s.spend.usd) + of, "warn" if limit and s.spend.usd > 0.8 * limit else ""),)
+    role = "warn" if limit and s.spend.usd > 0.8 * limit else ""
+    left = forecast(s)
+    return ((show.money(s.spend.usd) + of, role), *(((f", lasts {show.age(left)}", role or "dim"),) if left else ()))
+
+
+def forecast(s: Snapshot) -> float | None:
+    """Seconds until the money is spent at the rate so far; None while there is no rate or no limit."""
+    if not s.limits.usd or s.spend.usd <= 0 or s.elapsed_s < 60 or s.state not in ("running", "paused"):
+        return None
+    return max((s.limits.usd - s.spend.usd) / s.spend.usd * s.elapsed_s, 0.0)
 
 
 def _doing(s: Snapshot) -> Line:

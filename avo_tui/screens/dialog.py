@@ -20,8 +20,6 @@ from avo_tui.widgets.lines import Lines
 if TYPE_CHECKING:
     from avo_tui.app import AvoApp
 
-GRACE_S = 0.5
-
 
 class Dialog(ModalScreen[Any]):
     """A titled box with lines, perhaps an input, and Cancel beside what it is about.
@@ -84,7 +82,7 @@ class Dialog(ModalScreen[Any]):
 
     def on_mount(self) -> None:
         """Wake up after the grace."""
-        self.set_timer(GRACE_S, self._wake)
+        self.set_timer(self.avo.grace_s, self._wake)
 
     def _wake(self) -> None:
         self._ready = True

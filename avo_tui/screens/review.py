@@ -290,7 +290,8 @@ class ReviewScreen(Acting, Screen[None]):
         """The run went on: the header may say so, and verdicts arrive."""
         for part in self.parts.values():
             part.snapshot = snapshot
-        self.query_one(Head).repaint()
+        for head in self.query(Head):
+            head.repaint()
         self._show_keys()
 
     def tick(self) -> None:
@@ -299,7 +300,8 @@ class ReviewScreen(Acting, Screen[None]):
 
     def _show_keys(self) -> None:
         hints = [k for k in REVIEW if k.hint and not (k.acts and self.avo.readonly)]
-        self.query_one(KeyBar).show(hints, self.avo.message)
+        for bar in self.query(KeyBar):
+            bar.show(hints, self.avo.message)
 
     # What is under the cursor.
 

@@ -159,6 +159,7 @@ class Room(Acting, Screen[None]):
                 child.display = (child.id or "") in shown
         for name, p in placed.items():
             pane = self.panes[name]
+            pane.expect(p.width, p.height)
             if (pane.tabs, pane.edge) != (p.tabs, p.edge):
                 pane.tabs, pane.edge = p.tabs, p.edge
                 pane.repaint(everything=True)
@@ -185,7 +186,8 @@ class Room(Acting, Screen[None]):
         self.arrange_panes()
         for bar in self.query(StatusBar):
             bar.show(snapshot)
-        self.query_one(AlertBar).show(snapshot)
+        for alerts in self.query(AlertBar):
+            alerts.show(snapshot)
         for pane in self.panes.values():
             if pane.view.marked != self.avo.marked:
                 pane.view = replace(pane.view, marked=self.avo.marked)
@@ -204,7 +206,8 @@ class Room(Acting, Screen[None]):
         here = (self.focused.id if self.focused else "", message, self.app.size)
         if here != self._hinted:
             self._hinted = here
-            self.query_one(KeyBar).show(self._hints(), message)
+            for bar in self.query(KeyBar):
+                bar.show(self._hints(), message)
 
     def _hints(self) -> list[Key]:
         here = self.focused.id if isinstance(self.focused, Pane) else ""
@@ -245,7 +248,7 @@ class Room(Acting, Screen[None]):
 
     def action_view(self, number: int) -> None:
         """Show a view and focus its first pane; its number again goes on to its next pane."""
-        names = [n for n in plan.VIEWS[number][1] if plan.view_of(n) == number]
+        names = plan.turns(number)
         if self.number == number and self.pane.id in names:
             at = names.index(str(self.pane.id)) + 1
             names = names[at:] + names[:at]
@@ -307,6 +310,7 @@ class Room(Acting, Screen[None]):
 
     def action_follow(self) -> None:
         """Back to the newest line and to now."""
+        self.avo.player.playing = False
         if self.avo.asked is not None:
             self.avo.seek(None)
         for pane in self.panes.values():
@@ -453,9 +457,19 @@ class Room(Acting, Screen[None]):
             self.avo.say(str(error), "warn")
 
     def _travel(self, seq: int | None) -> None:
+        self.avo.player.playing = False
         self.avo.seek(seq)
         if seq is None:
             self.avo.say("this is now")
+
+    def action_play(self) -> None:
+        """Replay from here, or hold."""
+        self.avo.play()
+
+    def action_speed(self, by: int) -> None:
+        """Replay faster or slower."""
+        self.avo.say(f"replay at {self.avo.player.faster(by)}×")
+        self.show_moment(self.avo.snapshot)
 
     def action_away(self) -> None:
         """What happened since the last look."""

@@ -74,6 +74,8 @@ class Search(ModalScreen[int]):
     Search Pane { height: 1fr; }
     """
 
+    found = ""  # the words that the hits belong to
+
     def compose(self) -> ComposeResult:
         """An input over a list."""
         with Vertical() as box:
@@ -94,6 +96,7 @@ class Search(ModalScreen[int]):
         pane = self.query_one(Hits)
         try:
             pane.hits = await asyncio.to_thread(self._find, text)
+            self.found = text
             pane.said = (("nothing has these words" if text.strip() else "type words; every one must occur", "dim"),)
         except AvoError as error:
             pane.hits, pane.said = (), ((str(error), "bad"),)

@@ -72,12 +72,21 @@ class Pane(Painted, can_focus=True):
     @property
     def inner_width(self) -> int:
         """Cells for rows: without the edge and the scroll mark."""
-        return max(self.size.width - int(self.edge) - 1, 1)
+        return max(self._given()[0] - int(self.edge) - 1, 1)
 
     @property
     def inner_height(self) -> int:
         """Lines for rows: without the head."""
-        return max(self.size.height - 1, 1)
+        return max(self._given()[1] - 1, 1)
+
+    _expected: tuple[int, int] | None = None
+
+    def _given(self) -> tuple[int, int]:
+        return self._expected or (self.size.width, self.size.height)
+
+    def expect(self, width: int, height: int) -> None:
+        """Be ready for a size that the next layout gives: a key may come before it, and needs rows to act on."""
+        self._expected = (width, height) if (width, height) != tuple(self.size) else None
 
     uses: tuple[str, ...] | None = None  # the parts of a moment that its rows depend on; None is all of them
 
@@ -107,7 +116,7 @@ class Pane(Painted, can_focus=True):
 
     def reload(self) -> None:
         """Build the rows again and repaint what changed."""
-        if self.snapshot is None or self.size.width <= 0:
+        if self.snapshot is None or self._given()[0] <= 0:
             return
         self.rows = self.build(self.snapshot, self._sized())
         self._keep_cursor()
@@ -118,6 +127,7 @@ class Pane(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         """Rows depend on the width."""
+        self._expected = None
         self.reload()
         self.repaint(everything=True)
 
@@ -272,12 +282,9 @@ class Pane(Painted, can_focus=True):
 
     # Focus and mouse.
 
-    def on_focus(self) -> None:
-        """The head and the cursor show the focus."""
-        self.repaint()
-
-    def on_blur(self) -> None:
-        """The head and the cursor show the focus."""
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """The head and the cursor show the focus: once it has changed, which is after the event."""
+        super().watch_has_focus(has_focus)
         self.repaint()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

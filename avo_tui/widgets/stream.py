@@ -97,9 +97,9 @@ class Stream(Pane):
     def _update(self, snapshot: Snapshot) -> None:
         """Take what is new. A window that was opened elsewhere (`detached`) stays as it is until it is left."""
         tail = snapshot.tail
-        if snapshot.at != self._at or snapshot.last_seq < self._last_seq:
+        if (snapshot.at is None) != (self._at is None) or snapshot.last_seq < self._last_seq:
             self._reset()
-            self._at = snapshot.at
+        self._at = snapshot.at
         if not tail or self.detached:
             return
         if tail[0].seq > self._last_seq + 1 and self.blocks:

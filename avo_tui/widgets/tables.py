@@ -82,8 +82,8 @@ class Attempts(TablePane):
 
 
 class Context(TablePane):
-    """Directions, plan, knowledge in use, notes."""
+    """Host, plan, directions, knowledge in use, notes."""
 
     title, number = "Context", 7
     source = staticmethod(context.context)
-    uses = ("directions", "plan", "pages", "notes")
+    uses = ("directions", "plan", "pages", "notes", "load", "state", "here")

@@ -14,8 +14,15 @@ from pathlib import Path
 
 from avo_tui import app as room
 from avo_tui import prefs, terminal
+from avo_tui.model import host
 from engine.record.liveness import identity
 from engine.record.run import RunFolder
+
+# What a picture says of the host, since no two hosts are alike.
+LOAD = host.Load(
+    cores=2, busy=0.87, load=2.1, memory_used=0.41, memory_gb=16.0, celsius=61.0, mhz=2900.0,
+    top=(("candidate", 1.62), ("python3", 0.11)),
+)  # fmt: skip
 
 
 def main() -> int:
@@ -33,8 +40,11 @@ def main() -> int:
         readonly=given.readonly,
         palette=room.palette_for(seen, wanted.theme),
         ascii=seen.ascii,
+        watch_host=given.now is None,
         clock=(lambda: given.now) if given.now is not None else time.time,
     )
+    if given.now is not None:
+        app.load = LOAD
     app.run()
     return int(app.return_value or 0)
 

@@ -24,6 +24,9 @@ KEYS = {
 }  # fmt: skip
 
 
+_PASSED = ("PATH", "HOME", "USER", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "AVO_PERSON")
+
+
 class Terminal:
     """Runs a command in a pty of `width` x `height`; `until` waits, `press` types, `text` is the screen."""
 
@@ -34,7 +37,8 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         self.before = termios.tcgetattr(slave)
-        base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLORTERM", "TERM", "TMUX", "COLORFGBG")}
+        # Only what is named passes, so that a screen looks the same on every machine.
+        base = {k: v for k, v in os.environ.items() if k in _PASSED or k.startswith("XDG_")}
         full = {**base, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **env}
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env=full, start_new_session=True, close_fds=True
@@ -69,7 +73,7 @@ class Terminal:
         """The screen, line by line."""
         return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def until(self, pattern: str, seconds: float = 15.0) -> re.Match[str]:
+    def until(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
         """Wait for a pattern on the screen; fails with the screen when it does not come."""
         deadline = time.monotonic() + seconds
         while True:
@@ -80,7 +84,7 @@ class Terminal:
                 raise AssertionError(f"{pattern!r} did not appear within {seconds} s:\n{self.text()}")
             self.pump(0.05)
 
-    def gone(self, pattern: str, seconds: float = 15.0) -> None:
+    def gone(self, pattern: str, seconds: float = 30.0) -> None:
         """Wait until a pattern is no longer on the screen."""
         deadline = time.monotonic() + seconds
         while re.search(pattern, self.text()):
@@ -107,7 +111,7 @@ class Terminal:
         self.screen.resize(height, width)
         os.killpg(self.process.pid, signal.SIGWINCH)
 
-    def wait(self, seconds: float = 10.0) -> int:
+    def wait(self, seconds: float = 40.0) -> int:
         """The exit code, once the process ends."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:

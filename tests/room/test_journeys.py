@@ -53,7 +53,7 @@ def test_attach_pause_direct_review_roll_back_undo_detach(engine, size):
         t.until("Send this direction")
         t.press("enter")
         t.until(r"#\d+ direct .*applied")
-        t.press("3", "3", "j", "enter")
+        t.press("3", "j", "enter")
         t.until(r"1 Diff")
         t.until(r"@@ \d+")
         t.press("2")

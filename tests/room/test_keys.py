@@ -129,7 +129,7 @@ async def test_a_draft_survives_escape(run: RunFolder):
 
 async def test_a_roll_back_needs_its_version_typed(run: RunFolder):
     async with open_room(run) as (app, pilot):
-        await pilot.press("3", "3", "j", "j", "R")
+        await pilot.press("3", "j", "j", "R")
         dialog = app.screen
         assert isinstance(dialog, Rollback)
         target = dialog.target.version
@@ -149,7 +149,7 @@ async def test_a_roll_back_needs_its_version_typed(run: RunFolder):
 
 
 async def test_keys_that_were_typed_ahead_do_not_answer_a_dialog(run: RunFolder):
-    async with open_room(run) as (app, pilot):
+    async with open_room(run, grace_s=600.0) as (app, pilot):
         await pilot.press("R", "tab", "v", "2", "0", "enter", "enter")
         assert isinstance(app.screen, Rollback)
         assert not commands(run)
@@ -169,7 +169,7 @@ async def test_enter_on_a_fresh_dialog_cancels(run: RunFolder):
 async def test_a_withdrawn_version_is_no_target(run: RunFolder):
     async with open_room(run) as (app, pilot):
         room = room_of(app)
-        await pilot.press("3", "3")
+        await pilot.press("3")
         assert room.panes["versions"].select(11)
         await pilot.press("R")
         assert isinstance(app.screen, Room)
@@ -270,13 +270,29 @@ async def test_view_keys_show_and_focus_their_panes_at_every_size(run: RunFolder
     for size in ((80, 24), (120, 40), (200, 60)):
         async with open_room(run, size) as (app, pilot):
             for number, pane in enumerate(
-                ("scores", "transcript", "trajectory", "output", "supervisor", "attempts", "context"), 1
+                ("scores", "transcript", "versions", "output", "supervisor", "attempts", "context"), 1
             ):
                 await pilot.press(str(number))
                 assert room_of(app).pane.id == pane, (size, number)
                 assert room_of(app).pane.display
             await pilot.press("5", "5")
             assert room_of(app).pane.id == "commands"
+
+
+async def test_a_key_right_after_a_view_s_number_finds_its_rows(run: RunFolder):
+    async with open_room(run, (80, 24)) as (app, pilot):
+        room_of(app).action_view(3)
+        room_of(app).action_open()
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
+
+
+async def test_only_the_pane_that_keys_go_to_carries_the_accent(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        for key in ("3", "3", "2", "1", "5", "tab"):
+            await pilot.press(key)
+            shown = [pane for pane in room_of(app).panes.values() if pane.display]
+            marked = [pane.id for pane in shown if "▌" in pane.text().split("\n")[0][:3]]
+            assert marked == [room_of(app).pane.id], key
 
 
 async def test_tab_goes_round_the_visible_panes(run: RunFolder):
@@ -378,7 +394,7 @@ async def test_order_sorts_the_scores_by_their_ratio(run: RunFolder):
 
 async def test_enter_opens_a_review_and_escape_comes_back(run: RunFolder):
     async with open_room(run) as (app, pilot):
-        await pilot.press("3", "3", "j", "enter")
+        await pilot.press("3", "j", "enter")
         review = app.screen
         assert isinstance(review, ReviewScreen)
         assert review.subject.version == 20
@@ -468,7 +484,7 @@ async def test_away_tells_what_happened(run: RunFolder):
 
 async def test_copy_writes_a_file_as_well(run: RunFolder, home):
     async with open_room(run) as (_, pilot):
-        await pilot.press("3", "3", "y")
+        await pilot.press("3", "y")
         assert "v21" in (home / "state" / "avo" / "copied.txt").read_text()
 
 
@@ -482,7 +498,7 @@ async def test_save_writes_text_and_a_picture(run: RunFolder, home):
 async def test_marking_a_version_makes_reviews_compare_with_it(run: RunFolder):
     async with open_room(run) as (app, pilot):
         room = room_of(app)
-        await pilot.press("3", "3")
+        await pilot.press("3")
         room.panes["versions"].select(5)
         await pilot.press("m")
         assert app.marked == 5
@@ -543,19 +559,40 @@ async def test_find_reaches_what_was_never_loaded(run: RunFolder):
 
 async def test_search_finds_words_anywhere_and_goes_there(run: RunFolder):
     async with open_room(run) as (app, pilot):
-        await pilot.press("ctrl+f")
-        search = app.screen
-        assert isinstance(search, Search)
-        await typed(pilot, "huge pages")
-        await until(pilot, lambda: search.query_one(Hits).hits)
-        await pilot.press("enter")
-        await until(pilot, lambda: not isinstance(app.screen, Search))
-        if isinstance(app.screen, ReviewScreen):
-            await pilot.press("escape")
-        await pilot.press("ctrl+f")
-        search = app.screen
-        await typed(pilot, "incumbent spends transpose")
-        await until(pilot, lambda: search.query_one(Hits).hits)
-        await pilot.press("enter")
+        for words in ("huge pages", "incumbent spends transpose"):
+            await pilot.press("ctrl+f")
+            search = app.screen
+            assert isinstance(search, Search)
+            await typed(pilot, words)
+            await until(pilot, lambda search=search, words=words: search.found == words)
+            assert search.query_one(Hits).hits
+            await pilot.press("enter")
+            await until(pilot, lambda search=search: app.screen is not search)
+            if isinstance(app.screen, ReviewScreen):
+                await pilot.press("escape")
         talk = room_of(app).panes["transcript"]
         await until(pilot, lambda: "transpose" in talk.text().lower())
+
+
+async def test_a_replay_plays_the_run_from_its_start_and_can_be_held(run: RunFolder):
+    async with open_room(run, replay=600) as (app, pilot):
+        seen: list[int] = []
+
+        def grown() -> bool:
+            if app.snapshot.at is not None:
+                seen.append(len(app.snapshot.versions))
+            return len(app.snapshot.versions) >= 8 and app.snapshot.at is not None
+
+        await until(pilot, grown)
+        assert seen == sorted(seen)
+        assert min(seen) < 8
+        await pilot.press("p")
+        assert not app.player.playing
+        at = app.asked
+        await pilot.pause(0.5)
+        assert app.asked == at
+        await pilot.press("right_curly_bracket", "p")
+        assert app.player.speed == 1800
+        await until(pilot, lambda: not app.player.playing, 20)
+        await pilot.press("f")
+        await until(pilot, lambda: app.snapshot.at is None)

@@ -373,3 +373,62 @@ def test_every_mark_of_the_room_has_an_ascii_stand_in():
         assert to_ascii(mark) != "?", mark
         assert to_ascii(mark).isascii()
     assert math.isclose(len(to_ascii("▌●x")), 3)
+
+
+def test_stalled_and_plateaued_are_told_apart(now: Snapshot):
+    from dataclasses import replace
+
+    assert status.progress(now) == ("", "")
+    later = replace(now, taken_at=now.taken_at + 900)
+    assert "stalled 15m" in status.progress(later)[0]
+    flat = replace(now, versions=tuple(replace(v, verdict="matched") for v in now.versions))
+    assert "plateau" in status.progress(flat)[0]
+    assert status.progress(replace(later, state="paused")) == ("", "")
+
+
+def test_the_money_left_is_told_in_time(now: Snapshot):
+    from dataclasses import replace
+
+    spent = replace(now, elapsed_s=1000.0, spend=replace(now.spend, usd=1.0), limits=replace(now.limits, usd=5.0))
+    assert status.forecast(spent) == pytest.approx(4000.0)
+    assert status.forecast(replace(spent, state="finished")) is None
+    assert "lasts 1h" in plain(status.second_line(spent, 160))
+
+
+def test_the_host_is_read_and_told(now: Snapshot):
+    from avo_tui.model import host
+
+    before = host.ticks()
+    sum(i * i for i in range(300_000))
+    seen = host.load(before, host.ticks(), gpus=(host._gpu_line("H200, 97, 61, 1755, 612.3, 71000, 143771"),),
+                     apps=(("runner", "70144"),))  # fmt: skip
+    text = "\n".join(plain(r.line) for r in host.host_rows(seen, "", True, 100))
+    assert show.count(seen.cores, "core") in text
+    assert "on it runner 70144 MiB" in text
+    assert "H200: 97 % busy, 61 °C, 1755 MHz, 612.3 W" in text
+    assert "cannot be seen" in plain(host.host_rows(None, "gpu7", False, 80)[0].line)
+
+
+def test_only_what_is_new_and_grave_rings_and_only_while_nobody_looks(now: Snapshot):
+    from dataclasses import replace
+
+    from avo_tui.attention import Attention
+
+    written: list[str] = []
+    attention = Attention(written.append, bell=True, titled=True, ascii=False)
+    attention.look(now, idle_s=1000, blurred=True)
+    assert written == [f"\x1b]2;▲ no gain in 16 attempts · {now.run}\x07"], "what was there on attach does not ring"
+    quiet = replace(now, alerts=())
+    attention.look(quiet, idle_s=0, blurred=False)
+    assert written[-1] == f"\x1b]2;{now.run} v21 1.20×\x07"
+    fresh = replace(now, alerts=tuple(replace(a, alert=a.alert + 10) for a in now.alerts))
+    attention.look(fresh, idle_s=5, blurred=False)
+    assert "\a" not in written
+    attention.look(quiet, idle_s=5, blurred=False)
+    for _ in range(3):
+        attention.look(replace(quiet, state="crashed"), idle_s=0, blurred=True)
+    assert written.count("\a") == 1
+    attention.look(
+        replace(quiet, alerts=tuple(replace(a, name="a\x1b]2;b\x07c") for a in now.alerts)), idle_s=0, blurred=False
+    )
+    assert "\x1b" not in written[-1][1:]
