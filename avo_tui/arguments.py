@@ -7,8 +7,10 @@ parsing imports none of them.
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any, NoReturn
 
+from avo_tui.examples import EXAMPLES
 from engine import __version__
 from engine.record.errors import UsageError
 
@@ -19,6 +21,9 @@ _EPILOG = """examples:
   avo direct RUN "try a wider key tile" then 'avo log RUN --follow'
   avo score my_kernel/ --problem mha_cpu --json
   avo export RUN v7 -o kernel/
+
+  avo replay                           the recorded run on an H200; needs no compiler
+  avo report RUN -o report/            figures and tables of a run as one HTML page
 
 exit codes: 0 done, 1 refused (the reason is on standard error), 2 usage or our own error"""
 
@@ -40,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"avo {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands", parser_class=_Parser)
-    for add in (_starting, _looking, _steering, _judging, _keeping, _later):
+    for add in (_starting, _looking, _steering, _judging, _keeping, _showing):
         add(commands)
     return top
 
@@ -49,8 +54,15 @@ def _command(
     commands: Any, name: str, call: str, text: str, *, run: str = "", json: bool = True
 ) -> argparse.ArgumentParser:
     """One command. `run`: "" takes none, "?" the newest by default, "!" must be named."""
-    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.set_defaults(call=call)
+    if example := EXAMPLES.get(made.prog.removeprefix("avo ")):
+        made.epilog = f"example:\n  {example}"
     if run:
         made.add_argument("--runs", metavar="DIR", help="where runs live (default: $AVO_RUNS, else the state folder)")
         words = "the run: its name, a unique beginning of it, or its path" + ("; default: the newest" * (run == "?"))
@@ -245,10 +257,19 @@ def _keeping(commands: Any) -> None:
     remove.add_argument("page", metavar="PAGE", help="its name")
 
 
-def _later(commands: Any) -> None:
-    for name in ("report", "replay"):
-        made = _command(commands, name, f"later:{name}", f"{name} (comes with a later version)", json=False)
-        made.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+def _showing(commands: Any) -> None:
+    replay = _command(
+        commands, "replay", "replay:replay", "play a run that was, again, from its start; changes nothing", json=False
+    )
+    replay.add_argument(
+        "source", metavar="SOURCE", nargs="?",
+        help="a run, an archive's file, or a recorded run that came with AVO (default: the one on an H200)",
+    )  # fmt: skip
+    replay.add_argument("--speed", type=_speed, default=60.0, metavar="X", help="times as fast as it was, or max (60)")
+    replay.add_argument("--plain", action="store_true", help="lines instead of the control room")
+    _runs_only(replay)
+    report = _command(commands, "report", "report:report", "write a run's figures and tables as one HTML page", run="!")
+    report.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder; an earlier report is replaced")
 
 
 def _count(text: str) -> int:
@@ -262,6 +283,10 @@ def _count0(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _speed(text: str) -> float:
+    return math.inf if text == "max" else _positive(text)
 
 
 def _positive(text: str) -> float:

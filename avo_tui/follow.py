@@ -63,7 +63,7 @@ def _watch(summaries: Summaries, after: int) -> bool:
         for entry in _news(summaries.reader, after):
             after = entry.seq
             if line := progress_line(entry):
-                print(f"{_since(entry.at - began)}  {line}", flush=True)
+                print(f"{since(entry.at - began)}  {line}", flush=True)
         if ended:
             return True
         time.sleep(POLL_S)
@@ -110,8 +110,11 @@ def progress_line(entry: Entry) -> str:
     if isinstance(fact, ev.DirectionChanged):
         why = f": {one_line(fact.why, 90)}" if fact.why else ""
         return f"{fact.state:<9} {one_line(fact.name, 70)} ({fact.source}){why}"
-    if isinstance(fact, ev.AttemptScored) and not fact.score.correct:
-        return f"{entry.kind:<9} {one_line(f'{entry.title}: {fact.score.reason}', 150)}"
+    if isinstance(fact, ev.AttemptScored):
+        why = "" if fact.score.correct else f": {fact.score.reason}"
+        return f"{entry.kind:<9} {one_line(fact.title() + why, 150)}"
+    if isinstance(fact, ev.BaselineMeasured):
+        return f"{entry.kind:<9} {one_line(f'{fact.name}: {rate(fact.score.geomean_tflops)}', 150)}"
     if isinstance(fact, ev.VersionCommitted):
         gained = f"  {times(fact.ratio)} the one before" if fact.ratio else ""
         return f"* v{fact.version:<7} {rate(fact.score.geomean_tflops)}{gained}  {one_line(fact.name, 70)}"
@@ -119,15 +122,15 @@ def progress_line(entry: Entry) -> str:
 
 
 def report_text(summary: Summary, folder: RunFolder) -> str:
-    """What came of a run: its versions, the score table beside the baselines, and where it lies."""
-    parts = []
-    if summary.versions:
-        parts += [versions_table(summary), "", score_table(summary), ""]
-    else:
-        parts += ["no version was committed", ""]
-    parts.append(_verdict(summary))
-    parts.append(f"run {summary.run} ({summary.state}) lies in {folder.path}")
-    return "\n".join(parts)
+    """What came of a run, and where it lies."""
+    return f"{came_of(summary)}\nrun {summary.run} ({summary.state}) lies in {folder.path}"
+
+
+def came_of(summary: Summary) -> str:
+    """What came of a run: its versions, the score table beside the baselines, and the verdict in one line."""
+    if not summary.versions:
+        return f"no version was committed\n\n{_verdict(summary)}"
+    return "\n".join([versions_table(summary), "", score_table(summary), "", _verdict(summary)])
 
 
 def _verdict(summary: Summary) -> str:
@@ -139,7 +142,7 @@ def _verdict(summary: Summary) -> str:
     return f"best v{head.version}: {times(summary.gain)} the seed{rivals}; {len(summary.versions)} versions, {tried}"
 
 
-def _since(seconds: float) -> str:
+def since(seconds: float) -> str:
     """Time since the run began: 2:05, or 1:02:05 from the first hour on."""
     minutes, rest = divmod(max(0, int(seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes:>2}:{rest:02d}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from avo_tui.model.show import Unit, unit_for
 from avo_tui.summary import Summary, ratio
-from engine.record.scores import ConfigurationScore, Score
+from engine.record.scores import ConfigurationScore, Score, throughput
 
 NOTHING = "—"
 _FIGURE = frozenset("0123456789.,-+%xe—")
@@ -89,8 +89,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def rate(tflops: float | None) -> str:
     """A throughput with its unit: 1,668 TFLOPS, 61.4 GFLOPS."""
-    unit = unit_for([tflops])
-    return f"{unit.text(tflops)} {unit.name}"
+    return throughput(tflops) if tflops else NOTHING
 
 
 def score_table(summary: Summary) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from engine.record.scores import Score
+from engine.record.scores import Score, throughput
 
 Verdict = Literal["improved", "matched", "regressed", "incorrect"]
 Source = Literal["agent", "playbook", "external", "supervisor", "person"]
@@ -173,7 +173,7 @@ class AttemptScored(Event):
     hypothesis: str = ""
 
     def title(self) -> str:
-        figure = f"{self.score.geomean_tflops:.4g} TFLOPS" if self.score.geomean_tflops else self.score.stage
+        figure = throughput(self.score.geomean_tflops) if self.score.geomean_tflops else self.score.stage
         return f"a{self.attempt} {self.name}: {figure}"
 
     def body(self) -> str:
@@ -217,7 +217,7 @@ class VersionCommitted(Event):
     high: float | None = None
 
     def title(self) -> str:
-        return f"v{self.version} {self.name}: {self.score.geomean_tflops or 0:.4g} TFLOPS ({self.verdict})"
+        return f"v{self.version} {self.name}: {throughput(self.score.geomean_tflops)} ({self.verdict})"
 
     def body(self) -> str:
         return self.commit
@@ -246,7 +246,7 @@ class BaselineMeasured(Event):
     score: Score
 
     def title(self) -> str:
-        return f"baseline {self.name}: {self.score.geomean_tflops or 0:.4g} TFLOPS"
+        return f"baseline {self.name}: {throughput(self.score.geomean_tflops)}"
 
 
 @dataclass(frozen=True, slots=True)

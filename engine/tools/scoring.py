@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.record.errors import Refused
+from engine.record.scores import throughput
 from engine.session import Evaluation, Submission, ToolResult
 from engine.tools.jobs import Jobs
 from engine.tools.tables import score_table
@@ -78,7 +79,7 @@ def _quiet(jobs: Jobs) -> None:
 
 def _evaluated(session: Session, found: Evaluation) -> ToolResult:
     score = found.score
-    figure = f"geomean {score.geomean_tflops:.4g} TFLOPS" if score.geomean_tflops else f"{score.stage}: {score.reason}"
+    figure = f"geomean {throughput(score.geomean_tflops)}" if score.geomean_tflops else f"{score.stage}: {score.reason}"
     outcome = "correct" if score.correct else "NOT correct"
     parts = [f"a{found.attempt}: {outcome}, {figure} ({score.suite} suite, {score.seconds:.1f} s)"]
     if found.earlier:

@@ -5,46 +5,50 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.record.reader import Attempt, Version
-from engine.record.scores import ConfigurationScore, Score, geomean
+from engine.record.scores import ConfigurationScore, Score, geomean, unit_of
 
 NONE = "-"
+_FIGURES = frozenset({NONE, "TFLOPS", "GFLOPS", "±%", "µs", "error"})
 
 
 def score_table(score: Score, incumbent: Version | None, baselines: Mapping[str, Score]) -> str:
-    """One line for each configuration: TFLOPS, spread, time, error, and its ratio to the incumbent and baselines."""
+    """One line for each configuration: throughput, spread, time, error; ratios to the incumbent and baselines."""
     rivals = {f"/v{incumbent.version}": incumbent.score.configurations} if incumbent is not None else {}
     rivals |= {f"/{name}": own for name, own in score.baselines.items()}
     rivals |= {f"/{n}": s.configurations for n, s in baselines.items() if f"/{n}" not in rivals and s.configurations}
-    rows = [("configuration", "TFLOPS", "±%", "µs", "error", *rivals)]
+    scale, unit = unit_of(c.tflops for c in score.configurations)
+    rows = [("configuration", unit, "±%", "µs", "error", *rivals)]
     for entry in score.configurations:
         ratios = (_ratio(entry.tflops, _tflops(own, entry.name)) for own in rivals.values())
-        rows.append((entry.name, _figure(entry.tflops), _spread(entry), *_figures(entry), *ratios))
+        rows.append((entry.name, _figure(entry.tflops, scale), _spread(entry), *_figures(entry), *ratios))
     names = [c.name for c in score.configurations]
     means = (_ratio(score.geomean_tflops, geomean([_tflops(own, n) for n in names])) for own in rivals.values())
-    rows.append(("geomean", _figure(score.geomean_tflops), "", "", "", *means))
+    rows.append(("geomean", _figure(score.geomean_tflops, scale), "", "", "", *means))
     reasons = [f"{c.name}: {c.reason}" for c in score.configurations if c.reason]
     return "\n".join([aligned(rows), *reasons]) if score.configurations else ""
 
 
 def versions_table(versions: Sequence[Version]) -> str:
     """One line for each version, oldest first; `*` marks the active ones."""
+    scale, unit = unit_of(v.geomean_tflops for v in versions)
     rows = [
         (f"v{v.version}", "*" if v.active else "", NONE if v.parent is None else f"v{v.parent}",
-         _figure(v.geomean_tflops), "" if v.ratio is None else f"{v.ratio:.3f}x", v.verdict, v.name)
+         _figure(v.geomean_tflops, scale), "" if v.ratio is None else f"{v.ratio:.3f}x", v.verdict, v.name)
         for v in versions
     ]  # fmt: skip
-    return aligned([("", "", "from", "TFLOPS", "step", "verdict", "name"), *rows]) if rows else ""
+    return aligned([("", "", "from", unit, "step", "verdict", "name"), *rows]) if rows else ""
 
 
 def attempts_table(attempts: Sequence[Attempt]) -> str:
     """One line for each attempt, oldest first, with the reason it ended where it did."""
+    scale, unit = unit_of(a.geomean_tflops for a in attempts)
     rows = [
-        (f"a{a.attempt}", "" if a.parent is None else f"on v{a.parent}", _figure(a.geomean_tflops),
+        (f"a{a.attempt}", "" if a.parent is None else f"on v{a.parent}", _figure(a.geomean_tflops, scale),
          "" if a.ratio is None else f"{a.ratio:.3f}x", a.verdict or a.stage, f"v{a.version}" if a.version else "",
          a.name[:60], a.reason[:120])
         for a in attempts
     ]  # fmt: skip
-    return aligned([("", "", "TFLOPS", "ratio", "outcome", "", "name", "reason"), *rows]) if rows else ""
+    return aligned([("", "", unit, "ratio", "outcome", "", "name", "reason"), *rows]) if rows else ""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -55,17 +59,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str, width: int) -> str:
-    return (
-        text.rjust(width) if text[:1].isdigit() or text in {NONE, "TFLOPS", "±%", "µs", "error"} else text.ljust(width)
-    )
+    return text.rjust(width) if text[:1].isdigit() or text in _FIGURES else text.ljust(width)
 
 
 def _tflops(entries: Sequence[ConfigurationScore], name: str) -> float | None:
     return next((e.tflops for e in entries if e.name == name), None)
 
 
-def _figure(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4g}"
+def _figure(value: float | None, scale: float = 1.0) -> str:
+    return NONE if value is None else f"{value / scale:.4g}"
 
 
 def _figures(entry: ConfigurationScore) -> tuple[str, str]:

@@ -190,11 +190,6 @@ def test_a_machine_without_compiler_or_git_is_told_what_to_install(avo, tmp_path
     avo("score", str(tmp_path), "--problem", "mha_cpu", env=only).refused(2, "apt install g++")
 
 
-def test_commands_of_later_versions_say_so(avo):
-    avo("report", "climb", "-o", "out").refused(2, "later version")
-    avo("replay", "climb").refused(2, "later version")
-
-
 def test_the_control_room_needs_a_terminal_that_can_show_it(past):
     past("attach", "climb").refused(2, "not a terminal", "--plain")
     assert "v4" in past("attach", "climb", "--plain").out

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from engine.operators.agent.faults import clip
 from engine.record import events as ev
 from engine.record.reader import Attempt, Reader, Version
-from engine.record.scores import Score
+from engine.record.scores import Score, throughput, unit_of
 from engine.session import Session
 
 LINEAGE_ROWS = 15
@@ -61,21 +61,23 @@ def _scores(reader: Reader) -> str:
     if best is None:
         return ""
     seed, baselines = reader.version(0), reader.baselines()
-    lines = [f"v{best.version} {best.name}: geomean {_figure(best.geomean_tflops)} TFLOPS (commit {best.commit[:12]})"]
+    every = [c.tflops for score in (best.score, *baselines.values()) for c in score.configurations]
+    scale, unit = unit_of(every)
+    lines = [f"v{best.version} {best.name}: geomean {throughput(best.geomean_tflops)} (commit {best.commit[:12]})"]
     for entry in best.score.configurations:
-        beside = [f"seed {_of(seed.score if seed else None, entry.name)}"]
-        beside += [f"{name} {_of(score, entry.name)}" for name, score in baselines.items()]
-        lines.append(f"- {entry.name}: {_figure(entry.tflops)} TFLOPS ({', '.join(beside)})")
+        beside = [f"seed {_of(seed.score if seed else None, entry.name, scale)}"]
+        beside += [f"{name} {_of(score, entry.name, scale)}" for name, score in baselines.items()]
+        lines.append(f"- {entry.name}: {_figure(entry.tflops, scale)} {unit} ({', '.join(beside)})")
     return "\n".join(lines)
 
 
-def _of(score: Score | None, configuration: str) -> str:
+def _of(score: Score | None, configuration: str, scale: float) -> str:
     found = score.of(configuration) if score else None
-    return _figure(found.tflops if found else None)
+    return _figure(found.tflops if found else None, scale)
 
 
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+def _figure(tflops: float | None, scale: float) -> str:
+    return "none" if tflops is None else f"{tflops / scale:.4g}"
 
 
 def _lineage(versions: Sequence[Version]) -> str:
@@ -86,7 +88,7 @@ def _version(v: Version) -> str:
     ratio = f", {v.ratio:.3f}x its incumbent" if v.ratio else ""
     withdrawn = "" if v.active else " (withdrawn)"
     parent = "" if v.parent is None else f" from v{v.parent}"
-    return f"- v{v.version}{withdrawn}{parent}: {_figure(v.geomean_tflops)} TFLOPS{ratio}; {clip(v.name)}"
+    return f"- v{v.version}{withdrawn}{parent}: {throughput(v.geomean_tflops)}{ratio}; {clip(v.name)}"
 
 
 def _ledger(reader: Reader) -> str:
@@ -106,7 +108,7 @@ def _ledger(reader: Reader) -> str:
 
 
 def _attempt(a: Attempt) -> str:
-    figure = f"{_figure(a.geomean_tflops)} TFLOPS" if a.geomean_tflops else a.stage
+    figure = throughput(a.geomean_tflops) if a.geomean_tflops else a.stage
     verdict = f", {a.verdict}" + (f" {a.ratio:.3f}x" if a.ratio else "") if a.verdict else ", not submitted"
     what = clip(a.hypothesis or a.name or "no hypothesis given")
     return f"- a{a.attempt} from v{a.parent}: {figure}{verdict}; {what}" + (f" [{clip(a.reason)}]" if a.reason else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.record.scores import throughput
 from engine.session import Directive, Session
 
 MAX_CALLS = 8
@@ -114,7 +115,7 @@ def nudge(session: Session) -> str:
         return NUDGE.format(board="There is no scored version yet.")
     attempts = session.reader.counts()[1]
     return NUDGE.format(
-        board=f"The incumbent is v{best.version} at {best.geomean_tflops:.4g} TFLOPS after {attempts} attempts."
+        board=f"The incumbent is v{best.version} at {throughput(best.geomean_tflops)} after {attempts} attempts."
     )
 
 

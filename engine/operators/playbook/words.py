@@ -8,7 +8,7 @@ from typing import Any
 from engine.operators.playbook.choose import Assessment
 from engine.operators.playbook.memory import Trial
 from engine.operators.playbook.sweep import Move
-from engine.record.scores import Score
+from engine.record.scores import Score, unit_of
 
 RIVALS = 3
 
@@ -49,8 +49,9 @@ def incorrect(title: str, score: Score) -> str:
 
 def regressed(title: str, ratio: float, version: int, score: Score) -> str:
     """A candidate that is right and slower, or not faster enough to be worth the gate."""
-    figures = ", ".join(f"{c.name} {c.tflops:.3g}" for c in score.configurations if c.tflops)
-    return f"{title} does not pay here: {ratio:.3f}x of v{version} in the quick suite ({figures} TFLOPS)"
+    scale, unit = unit_of(c.tflops for c in score.configurations)
+    figures = ", ".join(f"{c.name} {c.tflops / scale:.3g}" for c in score.configurations if c.tflops)
+    return f"{title} does not pay here: {ratio:.3f}x of v{version} in the quick suite ({figures} {unit})"
 
 
 def promising(ratio: float, version: int, *, paired: bool) -> str:
