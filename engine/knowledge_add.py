@@ -6,6 +6,7 @@ A file that cannot be a page is named with its reason; the others of its folder 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -32,6 +33,7 @@ WEB, PDF = frozenset({".html", ".htm"}), frozenset({".pdf"})
 MOST_FILES = 3000
 FETCH_TIMEOUT_S = 60.0
 CLONE_TIMEOUT_S = 600.0
+_SOURCE = ".source"
 _GIT_HOSTS = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org")
 
 
@@ -57,16 +59,20 @@ def add(source: str | Path, directory: Path | None = None) -> Added:
         return _folder(path, store, path.resolve().name, str(path.resolve()))
     if not path.exists():
         raise Refused(f"{path} does not exist")
-    return Added((_file(path, store, _slug(path.name), str(path.resolve())),), ())
+    return _one(path, store, _slug(path.name), str(path.resolve()))
 
 
 def remove(page: str, directory: Path | None = None) -> None:
-    """Take a page out of the person's knowledge base."""
+    """Take a page, or a folder of pages that was added as one, out of the person's knowledge base."""
     store = directory or personal_directory()
-    path = store / f"{page}.md"
-    if ".." in Path(page).parts or not path.is_file():
+    inside = bool(page.strip("/. ")) and not Path(page).is_absolute() and ".." not in Path(page).parts
+    path, folder = store / f"{page}.md", store / page
+    if inside and path.is_file():
+        path.unlink()
+    elif inside and folder.is_dir():
+        shutil.rmtree(folder)
+    else:
         raise Refused(f"no page {page!r} among your own ({store}); shipped pages cannot be removed")
-    path.unlink()
 
 
 def _url(url: str, store: Path) -> Added:
@@ -76,7 +82,7 @@ def _url(url: str, store: Path) -> Added:
         raise Refused(f"{url}: only http, https and git addresses can be added")
     with tempfile.TemporaryDirectory() as place:
         path = _fetched(url, Path(place))
-        return Added((_file(path, store, _slug(url.partition("://")[2]), url),), ())
+        return _one(path, store, _slug(url.partition("://")[2]), url)
 
 
 def _is_repository(url: str) -> bool:
@@ -90,13 +96,22 @@ def _fetched(url: str, place: Path) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
             data = answer.read(FILE_LIMIT + 1)
-            kind = answer.headers.get_content_type()
+            kind, charset = answer.headers.get_content_type(), answer.headers.get_content_charset()
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Refused(f"{url} cannot be fetched: {getattr(error, 'reason', error)}") from error
     endings = {"text/html": ".html", "application/pdf": ".pdf"}
-    path = place / f"page{endings.get(kind, '.txt')}"
-    path.write_bytes(data)
+    ending = endings.get(kind, ".txt")
+    path = place / f"page{ending}"
+    path.write_bytes(data if ending in PDF else _as_utf8(data, charset))
     return path
+
+
+def _as_utf8(data: bytes, charset: str | None) -> bytes:
+    """A text in the encoding that its server names; left as it is when that is none, or does not fit."""
+    try:
+        return data.decode(charset).encode() if charset else data
+    except (LookupError, UnicodeError):
+        return data
 
 
 def _repository(url: str, store: Path) -> Added:
@@ -118,23 +133,64 @@ def _repository(url: str, store: Path) -> Added:
         return _folder(Path(place), store, name, url)
 
 
+def _one(path: Path, store: Path, page: str, source: str) -> Added:
+    """One file as one page. A page of the same name from elsewhere is left alone: this one gets a number."""
+    if not _has_facts(path):
+        page = next(name for name in _numbered(page) if _source_of(store / f"{name}.md") in (None, source))
+    return Added((_file(path, store, page, source),), ())
+
+
 def _folder(folder: Path, store: Path, name: str, source: str) -> Added:
-    pages, skipped = [], []
-    shutil.rmtree(store / _slug(name), ignore_errors=True)
+    """A folder's texts as pages under one name. They replace those of the last time only when all are written."""
+    home = next(n for n in _numbered(_slug(name)) if _source_of(store / n / _SOURCE) in (None, source))
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store, prefix=".adding-") as place:
+        fresh = Path(place) / home
+        pages, skipped = _pages_of(folder, Path(place), home, source)
+        if not pages:
+            why = f": {skipped[0]}" if skipped else ""
+            raise Refused(f"{source} holds no text that can be a page{why}")
+        (fresh / _SOURCE).write_text(source, "utf-8")
+        shutil.rmtree(store / home, ignore_errors=True)
+        fresh.rename(store / home)
+    return Added(tuple(pages), tuple(skipped))
+
+
+def _pages_of(folder: Path, target: Path, home: str, source: str) -> tuple[list[str], list[str]]:
+    """(ids of pages written below `home`, files left out with the reason)."""
+    pages: list[str] = []
+    skipped: list[str] = []
     for path in _candidates(folder):
         inside = path.relative_to(folder)
-        page = "/".join((_slug(name), *(_slug(p) for p in inside.parts)))
+        wanted = "/".join((home, *(_slug(part) for part in inside.parts)))
+        page = next(n for n in _numbered(wanted) if not (target / f"{n}.md").exists())
         try:
-            pages.append(_file(path, store, page, f"{source.rstrip('/')}/{inside}"))
+            pages.append(_file(path, target, page, f"{source.rstrip('/')}/{inside}"))
         except Refused as reason:
             skipped.append(str(reason))
         if len(pages) >= MOST_FILES:
             skipped.append(f"{folder} has more than {MOST_FILES:,} pages; the rest is left out")
             break
-    if not pages:
-        why = f": {skipped[0]}" if skipped else ""
-        raise Refused(f"{source} holds no text that can be a page{why}")
-    return Added(tuple(pages), tuple(skipped))
+    return pages, skipped
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name, then name-2, name-3 and so on."""
+    yield name
+    yield from (f"{name}-{n}" for n in itertools.count(2))
+
+
+def _source_of(path: Path) -> str | None:
+    """Where a page, or a folder's list of pages, came from; None when there is none yet."""
+    if not path.exists():
+        return None
+    if path.name == _SOURCE:
+        return path.read_text("utf-8")
+    try:
+        page = read_page(path, path.parent, "person")
+    except Refused:
+        return None
+    return page.source
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -155,12 +211,22 @@ def _file(path: Path, store: Path, page: str, source: str) -> str:
     if not text.strip():
         raise Refused(f"{path} holds no text")
     target = store / f"{page}.md"
-    if ending == ".md" and text.startswith("+++"):
+    if len(text.encode()) > FILE_LIMIT - 10_000:
+        raise Refused(f"{path} holds {len(text.encode()):,} bytes of text, the limit is {FILE_LIMIT:,}")
+    if _has_facts(path):
         read_page(path, path.parent, "person")
     else:
         text = _front(_title(text, path, source), source) + text
     _put(target, text)
     return read_page(target, store, "person").id
+
+
+def _has_facts(path: Path) -> bool:
+    """Whether a file is a page already, with front matter of its own."""
+    if path.suffix.lower() != ".md":
+        return False
+    with path.open("rb") as file:
+        return file.read(3) == b"+++"
 
 
 def _page_text(path: Path, ending: str) -> str:
@@ -198,11 +264,33 @@ def _slug(text: str) -> str:
 
 
 def _pdf(path: Path) -> str:
+    """A PDF's text, each page a section, so that a hit names the page."""
     if path.stat().st_size > 8 * FILE_LIMIT:
         raise Refused(f"{path} has {path.stat().st_size:,} bytes, the limit for a PDF is {8 * FILE_LIMIT:,}")
-    program = shutil.which("pdftotext")
-    if program is None:
-        raise Refused(f"{path} is a PDF; install pdftotext to add it (Debian and Ubuntu: apt install poppler-utils)")
+    pages = enumerate(_pdf_pages(path), 1)
+    return "\n\n".join(f"## Page {n}\n{_no_headings(text)}" for n, text in pages if text.strip())
+
+
+def _no_headings(text: str) -> str:
+    """A text whose lines cannot be taken for a page's own headings or code fences."""
+    return re.sub(r"^(\s*)(#|```)", r"\1\\\2", text, flags=re.MULTILINE)
+
+
+def _pdf_pages(path: Path) -> list[str]:
+    if program := shutil.which("pdftotext"):
+        return _by_pdftotext(program, path)
+    try:
+        import pypdf
+    except ImportError:
+        how = "pip install 'avo-tui[pdf]', or pdftotext (Debian and Ubuntu: apt install poppler-utils)"
+        raise Refused(f"{path} is a PDF; to add it install {how}") from None
+    try:
+        return [page.extract_text() for page in pypdf.PdfReader(path).pages]
+    except Exception as error:  # a broken file can raise anything in there
+        raise Refused(f"{path} is no PDF that can be read: {type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _by_pdftotext(program: str, path: Path) -> list[str]:
     command = [program, "-enc", "UTF-8", "--", str(path.resolve()), "-"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
@@ -210,7 +298,7 @@ def _pdf(path: Path) -> str:
         raise Refused(f"{path}: pdftotext took more than two minutes") from None
     if done.returncode:
         raise Refused(f"{path} is no PDF that can be read: {done.stderr.decode('utf-8', 'replace').strip()[:200]}")
-    return done.stdout.decode("utf-8", "replace").replace("\f", "\n")
+    return done.stdout.decode("utf-8", "replace").split("\f")
 
 
 def _html(text: str) -> str:

@@ -18,7 +18,7 @@ ROOMS = {
     "engine/record": RECORD,
     "engine/scorer": ("torch", "engine.scorer", "engine.record.scores", "engine.record.errors"),
     # httpx2 is the transport of anthropic: its timeouts and errors are named where they are met.
-    "engine": ("engine", "anthropic", "httpx2", "git", "gitdb", "watchfiles", "mcp", "ray"),
+    "engine": ("engine", "anthropic", "httpx2", "git", "gitdb", "watchfiles", "mcp", "pypdf", "ray"),
     "avo_tui": (
         "avo_tui", "textual", "rich", "pygments", "watchfiles", "engine.record", "engine.lineage", "engine.data",
         "engine.archive", "PIL", "aiohttp", "textual_serve", "engine.knowledge", "engine.knowledge_add", "engine.lessons", "engine.scorer.problem", "engine.__version__",
