@@ -55,3 +55,9 @@ def find(judge: Judge, name: str) -> Baseline:
 def names(judge: Judges, chosen: Sequence[str] | None) -> list[str]:
     """The baselines asked for, or all of them."""
     return list(judge.baselines()) if chosen is None else list(chosen)
+
+
+def every(judge: Judges, sources: Sequence[str]) -> list[str]:
+    """`sources` with "baseline:*" replaced by each baseline that this machine has."""
+    known = [f"{PREFIX}{name}" for name in judge.baselines()]
+    return [name for source in sources for name in (known if source == f"{PREFIX}*" else [source])]

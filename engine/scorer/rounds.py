@@ -63,6 +63,7 @@ def rounds(
         if any(found[-1].failures):
             break
     return {
+        "sources": list(sources),
         "configurations": [c.name for c in options.configurations],
         "rounds": [r.to_json() for r in found],
         "integrity": {"tier": bench.children.sandbox.tier, "unsafe": bench.children.sandbox.unsafe},

@@ -67,9 +67,10 @@ class Server:
             with_baselines = bool(request.get("baselines", False))
             return evaluate.score(bench, source, options, emit, with_baselines=with_baselines).to_json()
         if operation == "rounds":
+            from engine.scorer.baselines import every
             from engine.scorer.rounds import rounds
 
-            sources = [str(s) for s in _needed(request, "sources")]
+            sources = every(bench.judge, [str(s) for s in _needed(request, "sources")])
             count, first = int(request.get("rounds", 2)), int(request.get("first", 0))
             return rounds(bench, sources, options, emit, count=count, first=first)
         if operation == "baseline":
