@@ -14,7 +14,9 @@ from typing import Any
 from engine import budget, intake, lessons, operators, resume, tools
 from engine.budget import Stopwatch
 from engine.devices import open_scorers
+from engine.disk import DiskWatch
 from engine.host import kill_orphan
+from engine.housekeeping import Housekeeper, Tidied
 from engine.inbox import Inbox
 from engine.opening import open_journal, open_lineage, seed_files
 from engine.record import events as ev
@@ -22,7 +24,7 @@ from engine.record import liveness
 from engine.record.config import RunConfig
 from engine.record.errors import AvoError, JournalError, LineageError, OperatorError, Refused, ScorerError
 from engine.record.reader import Reader
-from engine.record.run import RunFolder
+from engine.record.run import LOGS_DROPPED, RunFolder
 from engine.scorer import problem as problems
 from engine.session import Exhausted, Interrupted, Session
 from engine.steering import Steering
@@ -61,6 +63,8 @@ class Search:
         self.session.trials = self.trials
         self.steering = Steering(self.journal, self.reader, self.lineage, self.inbox, self)
         self.supervisor: Supervisor | None = None
+        self.keeper = Housekeeper(folder, config.housekeeping)
+        self.disk = DiskWatch(folder, config.housekeeping, self.journal, self.reader)
         self._me = liveness.identity()
         self._faults, self._trouble = 0, ""
         self._operator: operators.Operator | None = None
@@ -229,8 +233,9 @@ class Search:
                 return
 
     async def _between(self) -> None:
-        """Commands, pause, stop and limits."""
+        """Commands, housekeeping, pause, stop and limits."""
         self.steering.boundary()
+        await self._keep_house()
         if self.paused and not self.stop_reason:
             await self._hold()
         if self.stop_reason:
@@ -252,10 +257,25 @@ class Search:
         while self.paused and not self.stop_reason:
             await asyncio.sleep(PULSE_S)
             self.steering.boundary()
+            if self.disk.look(paused=self.paused) == "go on":
+                self.paused = False
             if self.calling:
                 self._check_limits()
         self.calling = False
         self.session.faults = self._faults = 0
+
+    async def _keep_house(self) -> None:
+        """Quotas, compression, room on the disk. Nothing is measured between two turns."""
+        if self.disk.look(paused=self.paused) == "pause":
+            self.paused = True
+        if self.keeper.due():
+            self._tidied(await asyncio.to_thread(self.keeper.tidy))
+
+    def _tidied(self, done: Tidied) -> None:
+        if done.dropped_before is not None:
+            self.journal.set_meta(LOGS_DROPPED, repr(done.dropped_before))
+        if done.notes:
+            self.journal.append(*(ev.Warned(note) for note in done.notes))
 
     def _check_limits(self) -> None:
         used = budget.usage(self.reader, self.watch.elapsed_s)
@@ -310,6 +330,8 @@ class Search:
             self._watch_time()
             if beats % round(BEAT_S / PULSE_S) == 0:
                 self._beat()
+                if not self.paused and self.disk.short():
+                    self.interrupt("the disk is nearly full")
                 self.session.flush()
             beats += 1
             await asyncio.sleep(PULSE_S)
@@ -344,6 +366,7 @@ class Search:
         self.session.doing("")
         self._beat()
         self._learn()
+        self._tidied(await asyncio.to_thread(self.keeper.tidy, everything=True))
         self.journal.append(ev.StateChanged(state, reason))
 
     def _learn(self) -> None:

@@ -293,11 +293,10 @@ def sums(run: RunFolder) -> dict[str, str]:
     except OSError:
         return {}
     found = [m for line in lines if (m := _SUM.fullmatch(line))]
-    return {m[2]: m[1] for m in found if m[1] != GONE}
+    return {m[2]: m[1] for m in found}
 
 
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
-GONE = "0" * 64
 
 
 def _unpacks(path: Path) -> None:

@@ -63,7 +63,7 @@ def _show_attempt(reader: Reader, folder: RunFolder, a: Attempt, arguments: Name
     if score:
         _print_score(score)
     if a.log:
-        print(f"log        {folder.artifacts / a.log}")
+        print(f"log        {folder.log(a.log) or f'{a.log} (not there any more)'}")
     if arguments.diff:
         print("\n" + clean(reader.attempt_diff(a.attempt)))
 

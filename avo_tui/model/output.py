@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +15,7 @@ from avo_tui.model.lines import Line, clean, one_line
 from avo_tui.model.transcript import Block
 from engine.record import events as ev
 from engine.record.reader import Entry
+from engine.record.run import RunFolder
 
 LOG_BYTES = 64_000
 _TOOLS = {"shell", "job", "evaluate", "profile", "submit"}
@@ -57,15 +62,17 @@ def _attempt(e: ev.AttemptScored) -> Block:
 
 
 def read_log(artifacts: Path, name: str) -> str:
-    """The end of a log under artifacts/, clean for display; a sentence when it cannot be read."""
+    """The end of a log of a run, compressed since or not, clean for display; a sentence when it cannot be read."""
     if not name or "\n" in name or len(name) > 255:
         return ""
-    path = artifacts / name
+    path = RunFolder(artifacts.parent).log(name)
+    if path is None:
+        return f"{artifacts / name}: {os.strerror(errno.ENOENT)}"
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(size - LOG_BYTES, 0))
             text = file.read().decode("utf-8", "replace")
-    except OSError as error:
-        return f"{path}: {error.strerror}"
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{path}: {getattr(error, 'strerror', None) or error}"
     return clean(text if size <= LOG_BYTES else f"… the last {LOG_BYTES:,} of {size:,} bytes\n{text}")

@@ -108,6 +108,7 @@ DAMAGES = {
         "is not what its name says",
     ),
     "a lost log": (lambda r: log_of(r, 1).unlink(), "artifacts: artifacts/attempts/a1.log", "is missing"),
+    "a changed log": (lambda r: log_of(r, 1).write_text("other"), "artifacts: attempts/a1.log was changed"),
     "an open folder": (lambda r: r.path.chmod(0o755), "folder: ", "chmod 700"),
     "a lost workspace": (lambda r: shutil.rmtree(r.workspace), "folder: workspace/ is missing", "avo resume"),
     "a broken configuration": (lambda r: r.config.write_text("problem = ["), "config.toml: "),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,8 +174,8 @@ def new_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Make runs; whatever they started is killed at the end."""
     runs: list[Run] = []
 
-    def make(*script: Any, **fields: Any) -> Run:
-        runs.append(Run(tmp_path / f"run{len(runs)}", list(script), **fields))
+    def make(*script: Any, where: Path = tmp_path, **fields: Any) -> Run:
+        runs.append(Run(where / f"run{len(runs)}", list(script), **fields))
         return runs[-1]
 
     yield make
@@ -185,3 +186,53 @@ def new_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
             from engine.host import kill_orphan
 
             kill_orphan(run.folder.artifacts)
+
+
+class SmallDisk:
+    """A real file system of its own, to be filled, emptied and made read-only."""
+
+    def __init__(self, path: Path, size_mb: int) -> None:
+        self.path = path
+        self._run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=700", "avo-test", str(path))
+
+    def fill(self, leave_mb: float = 0.0) -> None:
+        """Take all room but `leave_mb` (10^6 bytes); the files that do it are the test's own."""
+        number = len(list(self.path.glob("filling-*")))
+        with contextlib.suppress(OSError), (self.path / f"filling-{number}").open("wb", buffering=0) as file:
+            while True:
+                room = shutil.disk_usage(self.path).free - int(leave_mb * 1e6)
+                if room < 4096:
+                    return
+                file.write(bytes(min(room, 65536)))
+
+    def empty(self) -> None:
+        """Give the room back."""
+        for path in self.path.glob("filling-*"):
+            path.unlink()
+
+    def read_only(self, yes: bool) -> None:
+        """Refuse every write, or allow them again."""
+        self._run("mount", "-o", "remount,ro" if yes else "remount,rw", str(self.path))
+
+    def close(self) -> None:
+        """Take it away, whoever still uses it."""
+        self._run("umount", "-l", str(self.path))
+
+    @staticmethod
+    def _run(*command: str) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise OSError(f"{command[0]}: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 24 MB; skipped where no file system may be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        disk = SmallDisk(place, 24)
+    except OSError as error:
+        pytest.skip(f"a file system of our own cannot be mounted here ({error})")
+    yield disk
+    disk.close()
