@@ -190,7 +190,7 @@ def _judging(commands: Any) -> None:
     score.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")
-    bench = _command(commands, "bench", "judge:bench", "measure several candidates side by side with the baselines")
+    bench = _command(commands, "bench", "bench:bench", "measure candidates side by side with every baseline")
     _scoring(bench)
     bench.add_argument("source", metavar="SOURCE", nargs="+", help="a folder of sources, one source file, or RUN@vN")
     bench.add_argument("--repeats", type=_count, default=10, metavar="N", help="interleaved rounds (default 10)")
