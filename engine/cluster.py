@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from engine.scorer.problem import Problem
 from engine.scorer.remote import DIED, Remote
 from engine.spool import letter_of
 
-START_S = 120.0
+START_S, KNOCK_S = 120.0, 5.0
 
 
 class Cluster:
@@ -160,6 +161,7 @@ def _connect(address: str) -> Any:
         import ray
     except ImportError as error:
         raise ScorerError("[scorer] ray needs Ray: pip install 'avo-tui[ray]'") from error
+    _reachable(address)
     package = str(Path(engine.__file__).resolve().parent)
     try:
         if not ray.is_initialized():
@@ -170,9 +172,19 @@ def _connect(address: str) -> Any:
                 runtime_env={"py_modules": [package], "excludes": ["_shipped", "__pycache__"]},
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        first = "start one with 'ray start --head'" if address == "auto" else "is it right, and reachable from here?"
-        raise ScorerError(f"no Ray cluster at {address!r}: {_line(error)}; {first}") from error
+        raise ScorerError(f"no Ray cluster at {address!r}: {_line(error)}; 'ray start --head' starts one") from error
     return ray
+
+
+def _reachable(address: str) -> None:
+    """Knock before Ray does, which tries for minutes. Other forms of address than HOST:PORT are Ray's to judge."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ScorerError(f"no Ray cluster at {address!r}: {error}; is it right, and reachable from here?") from error
 
 
 def _needs(config: ScorerConfig, problem: Problem, ray: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from avo_tui.model.snapshot import ATTEMPTS, TAIL, Snapshot, notes_of, pages_of,
 from avo_tui.summary import Summary
 from engine.record import events as ev
 from engine.record.commands import Command
-from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Spend, Version
+from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Version
 from engine.record.scores import Score
 
 
@@ -39,7 +39,7 @@ def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
         "baselines": _baselines(reader, before),
         "last": reader.attempt_score(tries[-1].attempt) if tries else None,
         "alerts": tuple(a for a in alerts if a.closed_at is None),
-        "spend": _spend(reader, before),
+        "spend": reader.spend_before(before),
         "last_seq": tail[-1].seq if tail else 0,
         "taken_at": at,
     }
@@ -126,17 +126,3 @@ def _directions(reader: Reader, before: int) -> tuple[Direction, ...]:
 
 def _command_then(command: Command, at: float) -> Command:
     return replace(command, state="sent", state_at=command.at, reason="") if command.state_at > at else command
-
-
-def _spend(reader: Reader, before: int) -> Spend:
-    events = [e.event() for e in reader.tail(100_000, before=before, kinds=("spent",))]
-    calls = [e for e in events if isinstance(e, ev.Spent)]
-    return Spend(
-        sum(c.usd or 0.0 for c in calls),
-        sum(c.input_tokens for c in calls),
-        sum(c.output_tokens for c in calls),
-        sum(c.cache_read_tokens for c in calls),
-        sum(c.cache_write_tokens for c in calls),
-        len(calls),
-        sum(c.usd is None for c in calls),
-    )

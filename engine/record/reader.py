@@ -19,6 +19,8 @@ from engine.record.journal import connect
 from engine.record.schema import TALLIED, version_of
 from engine.record.scores import Score
 
+RANKED = 300  # so many of the newest matches of a search compete for the first places
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -217,8 +219,9 @@ class Reader:
 
     def seq_at(self, at: float) -> int:
         """The newest event written at or before a time (seconds since the epoch), 0 when there is none."""
-        row = self._db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at <= ?", (at,)).fetchone()
-        return int(row[0])
+        sql = "SELECT seq FROM events WHERE at <= ? ORDER BY at DESC, seq DESC LIMIT 1"
+        row = self._db.execute(sql, (at,)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def head(self) -> int | None:
         """The incumbent's version number."""
@@ -305,6 +308,15 @@ class Reader:
         """What the run has cost so far."""
         return Spend(*self._db.execute("SELECT * FROM spend").fetchone()[1:])
 
+    def spend_before(self, seq: int) -> Spend:
+        """What the run had cost before an event; calls without a price count as in `spend`."""
+        columns = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+        sums = ", ".join(f"total(json_extract(data, '$.{c}'))" for c in columns)
+        usd = "json_extract(data, '$.usd')"
+        sql = f"SELECT total({usd}), {sums}, count(*), count(*) - count({usd}) FROM events"
+        cost, *counts = self._db.execute(f"{sql} WHERE kind = 'spent' AND seq < ?", (seq,)).fetchone()
+        return Spend(cost, *(int(c) for c in counts))
+
     def engine(self) -> Engine | None:
         """The engine's last sign of life, or None when none ever took the run."""
         row = self._db.execute("SELECT * FROM engine").fetchone()
@@ -321,18 +333,26 @@ class Reader:
         return None if row is None else (int(row[0]), int(row[1]))
 
     def search(self, text: str, *, limit: int = 50) -> list[Hit]:
-        """Full-text search: the best of the newest 5,000 matches. Every word must occur, the last one as a prefix."""
+        """Full-text search: the newest matches, those with the words in their title first. Every word must occur.
+
+        The last word may be the beginning of one when the text as it stands has fewer than `limit` matches. Ranks
+        and beginnings look at everything that matches before the first match is known (FTS5's bm25 counts all rows
+        of each word), which over a week's million events is what a person would wait for.
+        """
         words = re.findall(r"\w+", text)
         if not words:
             return []
-        query = " ".join(f'"{w}"' for w in words) + "*"
-        # Ranking a common word over a million events takes seconds; the newest matches are what a person is after.
-        newest = "SELECT rowid, rank AS score FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 5000"
-        sql = (
-            f"SELECT e.seq, e.at, e.kind, e.title FROM ({newest}) m JOIN events e ON e.seq = m.rowid "
-            "ORDER BY m.score, e.seq DESC LIMIT ?"
-        )
-        return [Hit(*row) for row in self._db.execute(sql, (query, limit))]
+        query = " ".join(f'"{w}"' for w in words)
+        found = self._matching(query, limit)
+        if len(found) < limit:
+            found = self._matching(query + "*", limit)
+        told = [sum(w.lower() in hit.title.lower() for w in words) for hit in found]
+        return [found[i] for i in sorted(range(len(found)), key=lambda i: -told[i])][:limit]
+
+    def _matching(self, query: str, limit: int) -> list[Hit]:
+        newest = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?"
+        sql = f"SELECT seq, at, kind, title FROM events WHERE seq IN ({newest}) ORDER BY seq DESC"
+        return [Hit(*row) for row in self._db.execute(sql, (query, max(limit, RANKED)))]
 
     def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
         """The nearest event with these words before or after another; None when there is none."""
