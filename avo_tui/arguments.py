@@ -118,6 +118,15 @@ def _starting(commands: Any) -> None:
     _limits(resume)
 
 
+    _command(commands, "watch", "service:watch", "keep a run's engine alive: start it again when it crashes", run="!",
+             json=False)  # fmt: skip
+    service = _command(commands, "service", "service:status", "keep a run alive through logouts and reboots (systemd)")
+    inside = service.add_subparsers(metavar="install|remove|status", title="commands", parser_class=_Parser)
+    _command(inside, "install", "service:install", "write a user unit for a run, and start it", run="!")
+    _command(inside, "remove", "service:remove", "stop a run's service and take its unit away", run="!")
+    _command(inside, "status", "service:status", "list the services of runs")
+
+
 def _looking(commands: Any) -> None:
     runs = _command(commands, "runs", "look:runs", "list the runs")
     _runs_only(runs)

@@ -6,6 +6,11 @@ EXAMPLES = {
     "run": "avo run gqa_cpu --minutes 30 --name night",
     "attach": "avo attach night --readonly",
     "resume": "avo resume night --minutes 60",
+    "watch": "avo watch night              leave it running, in tmux or with nohup",
+    "service": "avo service status",
+    "service install": "avo service install night",
+    "service remove": "avo service remove night",
+    "service status": "avo service status --json",
     "replay": "avo replay                   the recorded run on an H200, in the control room\n"
     "  avo replay night --speed 300\n  avo replay night.tar.gz --speed max | less",
     "serve": "avo serve night              prints the address, with its token, to open in a browser",

@@ -7,21 +7,21 @@ wrong), 2 for our own errors, each with one line on standard error, which is the
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import contextlib
 import os
 import signal
+import sqlite3
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine import lock
+from engine.private import keep_private
 from engine.record import config as configs
 from engine.record.errors import AvoError, RunLocked
 from engine.record.run import RunFolder
 from engine.search import Search
-
-PR_SET_DUMPABLE = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,11 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(folder)
     except AvoError as error:
-        print(f"avo engine: {error}", file=sys.stderr, flush=True)
-        return 1 if isinstance(error, RunLocked) else error.exit_code
+        return _say(str(error), 1 if isinstance(error, RunLocked) else error.exit_code)
     except OSError as error:
-        print(f"avo engine: {error.filename or folder.path}: {error.strerror or error}", file=sys.stderr, flush=True)
-        return 2
+        return _say(f"{error.filename or folder.path}: {error.strerror or error}", 2)
+    except sqlite3.DatabaseError as error:
+        return _say(f"{folder.journal} is damaged ({error}); 'avo verify {folder.name}' says more", 2)
+
+
+def _say(line: str, code: int) -> int:
+    """The one line of an end; engine.log may lie on the full disk that is the reason."""
+    with contextlib.suppress(OSError):
+        print(f"avo engine: {line}", file=sys.stderr, flush=True)
+    return code
 
 
 def _run(folder: RunFolder) -> int:
@@ -49,21 +56,15 @@ def _run(folder: RunFolder) -> int:
         asyncio.run(_serve(Search(folder, config)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 2
-    except (AvoError, OSError):
+    except (AvoError, OSError, sqlite3.DatabaseError):
         raise
     except Exception as error:  # a bug of ours: the whole trace belongs in engine.log, one line to the person
-        traceback.print_exc()
-        print(f"avo engine: internal error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return 2
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return _say(f"internal error: {type(error).__name__}: {error}", 2)
     finally:
         os.close(held)
     return 0
-
-
-def keep_private() -> None:
-    """No other process of this user may read this one's memory and environment (prctl(2), PR_SET_DUMPABLE = 0)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 async def _serve(search: Search) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -15,21 +16,31 @@ def take(folder: RunFolder) -> int:
 
     Raises RunLocked, which names the engine that holds it.
     """
+    name = folder.name
+    return _take(
+        folder.lock,
+        f"run {name} already has an engine (pid {{pid}}); attach with 'avo attach {name}', or stop it first",
+    )
+
+
+def take_watch(folder: RunFolder) -> int:
+    """Be the one watchdog of a run; as `take`."""
+    return _take(folder.path / "watch.lock", f"run {folder.name} is watched already (pid {{pid}})")
+
+
+def _take(path: Path, held: str) -> int:
     try:
-        descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise JournalError(f"cannot write {folder.lock}: {error.strerror}; is the disk full or read-only?") from error
+        raise JournalError(f"cannot write {path}: {error.strerror}; is the disk full or read-only?") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        name = folder.name
-        raise RunLocked(
-            f"run {name} already has an engine (pid {_holder(folder.lock)}); "
-            f"attach with 'avo attach {name}', or stop it first"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+        raise RunLocked(held.format(pid=_holder(path))) from None
+    with contextlib.suppress(OSError):  # on a full disk the pid cannot be written; the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 

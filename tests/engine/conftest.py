@@ -102,15 +102,19 @@ class Run:
         """Another script for the next engine."""
         (self.folder.path / "script.json").write_text(json.dumps(script))
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start an engine."""
+    def environment(self, **more: str) -> dict[str, str]:
+        """What an engine under test sees: the operators of the tests, and a mark that its children inherit."""
         path = os.pathsep.join([str(ROOT), str(HERE), str(AGENT), os.environ.get("PYTHONPATH", "")])
         own = {"PYTHONPATH": path, "AVO_TEST_RUN": str(self.folder.path), "ANTHROPIC_API_KEY": "a-key-of-the-tests"}
+        return {**os.environ, **own, **more}
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start an engine."""
         with self.folder.engine_log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "engine", str(self.folder.path)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=ROOT,
-                env={**os.environ, **own, **environment},
+                env=self.environment(**environment),
             )  # fmt: skip
         self.processes.append(process)
         return process
