@@ -105,6 +105,14 @@ def _starting(commands: Any) -> None:
     )
     run.add_argument("--seed", metavar="PATH", help="begin with these sources as the seed")
     run.add_argument("--threads", type=_count, metavar="N", help="threads that a candidate may use")
+    run.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="D",
+        help="score on this device; give several to score side by side (a CUDA index or UUID; processors such as 0-3)",
+    )
+    run.add_argument("--scorer", metavar="ray[=ADDRESS]", help="score on the nodes of a Ray cluster (extra 'ray')")
     run.add_argument("--config", metavar="FILE", help="a config.toml to begin from; options given here win")
     run.add_argument("--network", action="store_true", help="let the operator's shell reach the network")
     run.add_argument("--unsafe-no-sandbox", action="store_true", help="run candidates without a sandbox")

@@ -14,9 +14,10 @@ from avo_tui import launch
 from avo_tui.commands.named import handle, print_json, problem_of, run_and_version, run_of
 from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
+from avo_tui.plain import HINT, Listener
 from avo_tui.summary import Summaries
 from engine.record.commands import send
-from engine.record.config import RunConfig, from_table, load
+from engine.record.config import RunConfig, ScorerConfig, from_table, load
 from engine.record.errors import ConfigError, UsageError
 from engine.record.run import RunFolder, runs_directory
 
@@ -95,7 +96,8 @@ def _again(folder: RunFolder, summaries: Summaries, limits: dict[str, float]) ->
 
 def _language(config: RunConfig, problem: Problem) -> str | None:
     """What must be compiled on this machine: nothing when another one scores."""
-    return None if config.scorer.command or config.scorer.spool else problem.language
+    elsewhere = config.scorer.command or config.scorer.spool or config.scorer.ray
+    return None if elsewhere else problem.language
 
 
 def _problem(arguments: Namespace) -> Problem:
@@ -117,11 +119,7 @@ def _config(arguments: Namespace, problem: Problem) -> RunConfig:
         from_version=_from(arguments) or config.from_version,
         network=arguments.network or config.network,
         limits=replace(config.limits, **limits_of(arguments)),  # type: ignore[arg-type]
-        scorer=replace(
-            config.scorer,
-            threads=arguments.threads or config.scorer.threads,
-            unsafe_no_sandbox=arguments.unsafe_no_sandbox or config.scorer.unsafe_no_sandbox,
-        ),
+        scorer=_scorer(arguments, config.scorer),
         model=replace(
             config.model,
             name=arguments.model or config.model.name,
@@ -133,6 +131,24 @@ def _config(arguments: Namespace, problem: Problem) -> RunConfig:
     if operator == "agent" and not (has_key() or config.model.base_url or has_profile()):
         raise UsageError(f"the agent needs {KEYS[0]} in the environment; '--operator playbook' needs no key")
     return config
+
+
+def _scorer(arguments: Namespace, base: ScorerConfig) -> ScorerConfig:
+    """How candidates are scored: the base, with what was given over it."""
+    name, _, address = (arguments.scorer or "").partition("=")
+    if name not in ("", "ray"):
+        raise UsageError(
+            f"--scorer {arguments.scorer}: there is 'ray' or 'ray=ADDRESS'; without it this machine scores"
+        )
+    if name and arguments.device:
+        raise UsageError("--scorer ray and --device exclude each other; the cluster knows its devices itself")
+    return replace(
+        base,
+        devices=tuple(arguments.device) or (() if name else base.devices),
+        ray=(address or "auto") if name else ("" if arguments.device else base.ray),
+        threads=arguments.threads or base.threads,
+        unsafe_no_sandbox=arguments.unsafe_no_sandbox or base.unsafe_no_sandbox,
+    )
 
 
 def _table(path: str | None) -> dict[str, Any]:

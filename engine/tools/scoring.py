@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.record.errors import Refused
 from engine.record.scores import throughput
 from engine.session import Evaluation, Submission, ToolResult
+from engine.tools import variants
 from engine.tools.jobs import Jobs
 from engine.tools.tables import score_table
 from engine.tools.tool import FunctionTool, parameters
@@ -24,6 +25,8 @@ def tools(jobs: Jobs) -> tuple[FunctionTool, ...]:
 
     async def evaluate(session: Session, arguments: Mapping[str, Any]) -> ToolResult:
         _quiet(jobs)
+        if arguments.get("variants"):
+            return await variants.evaluate(session, arguments)
         suite, chosen = arguments.get("suite", "quick"), arguments.get("configurations")
         found = await session.evaluate(suite, chosen, hypothesis=arguments.get("hypothesis", ""))
         return _evaluated(session, found)
@@ -42,11 +45,13 @@ def tools(jobs: Jobs) -> tuple[FunctionTool, ...]:
             "evaluate",
             "Build, check and time the workspace; every evaluation is kept as an attempt. It informs, it does not "
             "commit. suite quick takes seconds and a few configurations, full takes all. The ratios shown compare "
-            "with recorded scores; only `submit` compares side by side.",
+            "with recorded scores; only `submit` compares side by side. With `variants` it measures several candidates "
+            "in one call, such as the values of a parameter; where there are several devices, at once.",
             parameters(
                 suite={"type": "string", "enum": ["quick", "full"], "default": "quick"},
                 configurations=CONFIGURATIONS,
                 hypothesis={"type": "string", "maxLength": 4000, "description": "what should move, by how much, why"},
+                variants=variants.SCHEMA,
             ),
             evaluate,
         ),
@@ -83,7 +88,9 @@ def _evaluated(session: Session, found: Evaluation) -> ToolResult:
     outcome = "correct" if score.correct else "NOT correct"
     parts = [f"a{found.attempt}: {outcome}, {figure} ({score.suite} suite, {score.seconds:.1f} s)"]
     if found.earlier:
-        parts.append(f"the same sources were evaluated before as {', '.join(f'a{n}' for n in found.earlier)}")
+        parts.append(
+            f"the same sources were evaluated before: {', '.join(_outcome(session, n) for n in found.earlier)}"
+        )
     parts.append(score_table(score, session.incumbent, session.reader.baselines()))
     if found.paired_ratio is not None:
         parts.append(f"side by side with the incumbent just now (quick suite, a hint): {found.paired_ratio:.3f}x")
@@ -92,6 +99,16 @@ def _evaluated(session: Session, found: Evaluation) -> ToolResult:
     text = "\n".join(p for p in parts if p)
     data = {**score.to_json(), "attempt": found.attempt, "paired_ratio": found.paired_ratio}
     return ToolResult(True, text, data, found.log)
+
+
+def _outcome(session: Session, number: int) -> str:
+    """An earlier attempt and how it ended."""
+    attempt = session.reader.attempt(number)
+    if attempt is None:
+        return f"a{number}"
+    ended = attempt.verdict or (attempt.stage if not attempt.correct else "correct, not submitted")
+    ratio = f" {attempt.ratio:.3f}x" if attempt.ratio else ""
+    return f"a{number} ({ended}{ratio}, {attempt.name})"
 
 
 def _submitted(session: Session, found: Submission) -> ToolResult:

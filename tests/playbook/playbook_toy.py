@@ -97,7 +97,7 @@ class Toy:
             problem="toy",
             problem_path=str(self.problem),
             operator="playbook",
-            scorer=config.ScorerConfig(command=(sys.executable, str(HERE / "play_scorer.py"))),
+            scorer=fields.pop("scorer", config.ScorerConfig(command=(sys.executable, str(HERE / "play_scorer.py")))),
             **fields,
         )
         config.save(settings, self.folder.config)

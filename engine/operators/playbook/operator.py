@@ -7,12 +7,13 @@ what was learned, or a move of the parameter search. The workspace holds the inc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from engine import intake
-from engine.operators.playbook import edits, steer, sweep
+from engine.operators.playbook import edits, race, steer, sweep
 from engine.operators.playbook import words as say
 from engine.operators.playbook.catalogue import Catalogue, Direction
 from engine.operators.playbook.choose import Scene, all_facts, assess, choose
@@ -71,7 +72,11 @@ class Playbook:
                 return
             why = self._pointless(chosen, scene)
             if not why:
-                await self._attempt(session, chosen, scene, incumbent)
+                several = self._moves(session, scene) if chosen.id.startswith(sweep.PREFIX) else []
+                if len(several) > 1 and chosen.source == "playbook":
+                    await self._race(session, several, scene, incumbent)
+                else:
+                    await self._attempt(session, chosen, scene, incumbent)
                 return
             session.skip(chosen.id, chosen.title, why)
             session.say(f"Skipped {chosen.title}: {why}.")
@@ -174,16 +179,25 @@ class Playbook:
         return None
 
     def _move(self, session: Session, scene: Scene) -> Try:
+        move = next(self._untried(scene), None)
+        if move is None:
+            raise Exhausted("every direction and every combination of the parameters was tried")
+        before = [t for t in scene.learned.trials if t.direction.startswith(sweep.PREFIX)]
+        return _tune(scene.sources, move, say.move(move, len(before)))
+
+    def _moves(self, session: Session, scene: Scene) -> list[Try]:
+        """As many moves of the search as can be measured side by side here."""
+        before = len([t for t in scene.learned.trials if t.direction.startswith(sweep.PREFIX)])
+        moves = islice(self._untried(scene), session.width)
+        return [_tune(scene.sources, move, say.move(move, before + n)) for n, move in enumerate(moves)]
+
+    def _untried(self, scene: Scene) -> Iterator[sweep.Move]:
         def tried(move: sweep.Move) -> bool:
             made = sweep.edits_of(scene.sources, move)
             edited = edits.apply(scene.sources, made) if not isinstance(made, str) else None
             return edited is None or edited.sources is None or bool(_known(scene.learned, edited.sources))
 
-        move = sweep.propose(scene.sources, self.catalogue.search, scene.learned.trials, tried)
-        if move is None:
-            raise Exhausted("every direction and every combination of the parameters was tried")
-        before = [t for t in scene.learned.trials if t.direction.startswith(sweep.PREFIX)]
-        return _tune(scene.sources, move, say.move(move, len(before)))
+        return sweep.proposals(scene.sources, self.catalogue.search, scene.learned.trials, tried)
 
     # --- trying it -----------------------------------------------------------------------
 
@@ -207,6 +221,20 @@ class Playbook:
         else:
             session.conclude("skipped", "the workspace could not be edited")
             await _restore(session)
+
+    async def _race(self, session: Session, several: Sequence[Try], scene: Scene, incumbent: Version) -> None:
+        """Moves measured side by side; those that promise go to the gate, the best first, until one is committed."""
+        ranked = await race.measure(session, several, scene.sources, incumbent)
+        for place, (chosen, ratio) in enumerate(ranked):
+            session.pursue(chosen.id, chosen.title, chosen.source, chosen.why)
+            session.say(say.promising(ratio, incumbent.version, paired=True))
+            after = edits.apply(scene.sources, chosen.edits).sources or {}
+            if await self._edit(session, scene.sources, after):
+                await self._submit(session, chosen, incumbent)
+            best = session.incumbent
+            if best is not None and best.version != incumbent.version:
+                race.overtaken(session, [t for t, _ in ranked[place + 1 :]], best.version)
+                return
 
     async def _edit(self, session: Session, before: edits.Sources, after: edits.Sources) -> bool:
         for name in edits.changed(before, after):

@@ -40,13 +40,17 @@ class Move:
 
 def propose(sources: Mapping[str, str], ranges: Ranges, trials: Sequence[Trial], tried: Tried) -> Move | None:
     """The most promising move whose sources were never tried; None when the whole space was."""
+    return next(iter(proposals(sources, ranges, trials, tried)), None)
+
+
+def proposals(sources: Mapping[str, str], ranges: Ranges, trials: Sequence[Trial], tried: Tried) -> Iterator[Move]:
+    """Every move whose sources were never tried, the most promising first."""
     now = parameters(sources)
     known = {name: [v for v in ranges[name] if v != now[name]] for name in sorted(ranges) if name in now}
     for order in range(1, len(known) + 1):
         for move in _singly(known, now, ranges, trials) if order == 1 else _best_first(known, order, trials):
             if not tried(move):
-                return move
-    return None
+                yield move
 
 
 Tried = Callable[[Move], bool]
