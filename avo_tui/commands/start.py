@@ -14,7 +14,6 @@ from avo_tui import launch
 from avo_tui.commands.named import handle, print_json, problem_of, run_and_version, run_of
 from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
-from avo_tui.plain import HINT, Listener
 from avo_tui.summary import Summaries
 from engine.record.commands import send
 from engine.record.config import RunConfig, ScorerConfig, from_table, load
