@@ -246,12 +246,17 @@ def alive(pid):
 def test_doctor_says_on_one_screen_what_there_is_and_what_mends_the_rest(avo):
     said = avo("doctor")
     assert len(said.out.splitlines()) <= 24
-    for words in ("python", "compiler", "git", "scorer", "sandbox", "runs", "model key"):
+    for words in ("python", "compiler", "git", "sandbox", "kernel", "cgroups", "gpu", "runs", "model key", "terminal"):
         assert words in said.out
+    assert "ready for gqa_cpu, mha_cpu" in said.out.splitlines()[0]
     findings = {f["what"]: f for f in avo("doctor", "--json").json["findings"]}
     assert findings["compiler"]["state"] == "ok"
     assert findings["model key"]["state"] == "note"
+    assert re.search(r"held off (\d+) of \1 attacks", findings["sandbox"]["found"])
+    assert findings["sandbox"]["parts"]["parent-environment"] is True
+    assert "parent-environment" in said.out
     missing = avo("doctor", "--json", env={"PATH": "/nowhere"})
     assert missing.code == 1
     broken = {f["what"]: f for f in json.loads(missing.out)["findings"]}
     assert broken["git"]["mend"] == "apt install git"
+    assert json.loads(missing.out)["able"]["mha_cpu"].startswith("compiler: no c++")
