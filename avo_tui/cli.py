@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _unexpected(error)
         return _fail(f"{error.filename}: {error.strerror}", 2)
     except Exception as error:
+        if type(error).__name__ == "DatabaseError" and not os.environ.get("AVO_DEBUG"):  # sqlite3 is not imported here
+            return _fail(f"the journal is damaged ({error}); 'avo verify RUN' says more, 'avo restore' a copy", 2)
         return _unexpected(error)
     return code
 

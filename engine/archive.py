@@ -147,7 +147,8 @@ def _files(root: Path, skipped: set[str]) -> Iterator[Path]:
             path = at / name
             inside = path.relative_to(root).as_posix()
             plain = path.is_file() and not path.is_symlink()
-            if plain and inside not in skipped and path.suffix not in _LIVE and not name.startswith("journal.db-"):
+            aside = name.startswith(("journal.db-", "journal.db."))  # SQLite's own, and what an upgrade left
+            if plain and inside not in skipped and path.suffix not in _LIVE and not aside:
                 yield path
 
 

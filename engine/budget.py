@@ -1,7 +1,8 @@
 """The budget: how long the run has worked, what its limits are, and when one is reached.
 
 One rule: pauses and the time between an engine's end and the next one's start cost nothing. Time is
-the monotonic clock's, so neither a changed clock nor a sleeping machine uses the budget up.
+the monotonic clock's, so neither a changed clock nor a sleeping machine uses the budget up; and what an engine
+did not live through, because it was stopped (SIGSTOP, a frozen container), is given back.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Stopwatch:
     def hold(self) -> None:
         """Stop counting."""
         self._so_far, self._since = self.elapsed_s, None
+
+    def give_back(self, seconds: float) -> None:
+        """Take back time that passed while nothing could happen, as far as it was counted at all."""
+        if self._since is not None:
+            self._since = min(self._clock(), self._since + seconds)
 
     @property
     def elapsed_s(self) -> float:

@@ -1,7 +1,8 @@
 """Resume: make journal and git agree after the engine was killed anywhere, before anything new happens.
 
 One rule: what was judged is kept, and nothing is counted twice. A version that git has and the journal
-lacks is adopted when the gate's verdict on it is journaled; a verdict without its commit is completed
+lacks is adopted when the gate's verdict on it is journaled. A journal that lost its last facts (a torn disk) gets
+attempt, verdict and version back from the commit, which carries them. A verdict without its commit is completed
 from the engine's own copy of the sources; anything else is named and left out.
 """
 
@@ -39,7 +40,7 @@ def reconcile(journal: Journal, reader: Reader, lineage: Lineage, candidates: Pa
             f"{lineage.path} lacks {names}, which the journal has ({known[state.missing[0]][:10]}); "
             "restore lineage/ from a backup, then resume"
         )
-    notes = [_adopt(journal, reader, c) for c in state.unjournaled]
+    notes = [_adopt(journal, reader, lineage, c) for c in state.unjournaled]
     if (head := reader.head()) is not None and lineage.head() != head:
         lineage.move_head(head)
     if state.head_moved and not notes:
@@ -50,17 +51,53 @@ def reconcile(journal: Journal, reader: Reader, lineage: Lineage, candidates: Pa
     return Found(tuple(notes), _last_state(reader) == "paused")
 
 
-def _adopt(journal: Journal, reader: Reader, left: Committed) -> str:
+def _adopt(journal: Journal, reader: Reader, lineage: Lineage, left: Committed) -> str:
     """Journal a version that reached git but not the journal."""
     number = left.trailers.get("Attempt", "")
     attempt = reader.attempt(int(number)) if number.isdigit() else None
-    if attempt is None or left.score is None or left.parent != (None if left.version == 0 else reader.head()):
+    follows = left.parent == (None if left.version == 0 else reader.head())
+    if attempt is None and follows and (lost := _lost(reader, lineage, left)):
+        journal.append(*lost)
+        return f"v{left.version} was lost by the journal; it is back from git"
+    if attempt is None or left.score is None or not follows:
         journal.append(
             ev.Warned(f"git has v{left.version} ({left.commit[:10]}) that no verdict stands behind; left out")
         )
         return f"v{left.version} in git has no verdict and was left out"
     journal.append(_version(left, attempt), ev.StepStarted(attempt.step + 1, left.version))
     return f"v{left.version} was committed but not journaled; it is now"
+
+
+def _lost(reader: Reader, lineage: Lineage, left: Committed) -> list[ev.Event]:
+    """Attempt, verdict and version as the commit tells them; none when it was not the engine that committed."""
+    number, verdict = left.trailers.get("Attempt", ""), left.trailers.get("Verdict")
+    newest = reader.attempts(limit=1)
+    if not number.isdigit() or verdict not in ("improved", "matched") or left.score is None:
+        return []
+    if newest and int(number) <= newest[-1].attempt:
+        return []
+    ratio, low, high = (_figure(left.trailers.get(name)) for name in ("Ratio", "Low", "High"))
+    direction, name = left.trailers.get("Direction", ""), left.trailers.get("Name", f"attempt {number}")
+    source_hash = intake.hash_of(lineage.files(left.version))
+    step = newest[-1].step + 1 if newest else left.version
+    diff = "" if left.parent is None else lineage.diff(left.parent, left.version)
+    score, attempt = left.score, int(number)
+    decided: ev.Verdict = "matched" if verdict == "matched" else "improved"
+    return [
+        ev.AttemptScored(attempt, step, left.parent, direction, name, source_hash, score, diff, "", left.message),
+        ev.GateDecided(attempt, decided, "back from git: the journal had lost it", ratio, low, high),
+        ev.VersionCommitted(
+            left.version, left.commit, left.parent, attempt, decided, direction, name, score, ratio, low, high
+        ),
+        ev.StepStarted(step + 1, left.version),
+    ]
+
+
+def _figure(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _version(left: Committed, attempt: Attempt) -> ev.VersionCommitted:

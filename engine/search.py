@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import traceback
 from typing import Any
 
@@ -33,6 +34,7 @@ from engine.trials import RunTrials
 
 PULSE_S = 0.25
 BEAT_S = 1.0
+STILL_S = 5.0
 FAULTS = 3
 WARNINGS_READ = 200
 SUBMIT_GRACE_S, SUBMIT_GRACE = 60.0, 0.1
@@ -225,12 +227,19 @@ class Search:
         while True:
             await self._between()
             self._check_faults()
+            self._refill()
             if not self.paused and (step := await self.supervisor.look(self.watch.elapsed_s)):
                 self.paused = self.calling = step.level == "pause"
                 if step.level == "restore":
                     self.trials.restore(self.incumbent())
             if not self.paused:
                 return
+
+    def _refill(self) -> None:
+        """A workspace that somebody deleted comes back with the incumbent's sources."""
+        if not self.folder.workspace.is_dir():
+            self.trials.restore(self.incumbent())
+            self.journal.append(ev.Warned(f"workspace/ was gone; it is back with the sources of v{self.incumbent()}"))
 
     async def _between(self) -> None:
         """Commands, housekeeping, pause, stop and limits."""
@@ -324,8 +333,9 @@ class Search:
 
     async def _pulse(self) -> None:
         """Every quarter of a second: commands and the clock. Every second: a heartbeat."""
-        beats = 0
+        beats, last = 0, time.monotonic()
         while True:
+            last = self._stood_still(last)
             self.steering.poll()
             self._watch_time()
             if beats % round(BEAT_S / PULSE_S) == 0:
@@ -335,6 +345,14 @@ class Search:
                 self.session.flush()
             beats += 1
             await asyncio.sleep(PULSE_S)
+
+    def _stood_still(self, last: float) -> float:
+        """The time now. Since the pulse before, seconds too many: the engine was stopped, and that is not its time."""
+        now = time.monotonic()
+        if (gap := now - last) > STILL_S:
+            self.watch.give_back(gap)
+            self.journal.append(ev.Warned(f"the engine was stopped from outside for {gap:.0f} s; not counted"))
+        return now
 
     def _watch_time(self) -> None:
         """At the time limit, or at a stop past it, end the turn; a submission gets a tenth of the limit more, at most

@@ -34,8 +34,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         if write or not _at_rest(path):
             raise JournalError(f"{path} cannot be {'written' if write else 'read'}: {error}") from error
         connection = _open(path, "mode=ro&immutable=1")
-    except sqlite3.Error as error:
-        raise JournalError(f"{path} cannot be read as a journal: {error}") from error
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise JournalError(
+            f"{path} cannot be read as a journal: {error}; 'avo verify' says more, 'avo restore' brings an archive back"
+        ) from error
     found = schema.version_of(connection)
     if found > schema.VERSION:
         connection.close()
@@ -52,6 +54,13 @@ def _open(path: Path, query: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def remedy(error: sqlite3.Error) -> str:
+    """What to do about an error of SQLite's: a damaged file says "database" ones, a disk "operational" ones."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "is the disk full or read-only?"
+    return "it is damaged: 'avo verify' says more, 'avo restore' brings an archive back"
 
 
 def _at_rest(path: Path) -> bool:
@@ -120,7 +129,7 @@ class Journal:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise JournalError(f"cannot write {self.path}: {error}; is the disk full or read-only?") from error
+                raise JournalError(f"cannot write {self.path}: {error}; {remedy(error)}") from error
             raise
 
     @contextmanager

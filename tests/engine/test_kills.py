@@ -100,9 +100,9 @@ def starts_of(reader):
     return len(reader.events(kinds=("run_started",), limit=10_000))
 
 
-def settle(run):
+def settle(run, **fields):
     """One more engine that has nothing to do but to put things in order."""
-    config.save(run.config_with(operator="scripted_operator:create"), run.folder.config)
+    config.save(run.config_with(operator="scripted_operator:create", **fields), run.folder.config)
     run.script([["sleep", 0.1]], "again")
     starts = run.ask(starts_of) or 0
     process = run.start()
@@ -146,24 +146,20 @@ def test_the_agent_killed_in_every_phase_loses_nothing_and_does_nothing_twice(ne
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_killed_while_a_real_scorer_works_no_process_and_no_build_is_left(new_run, tmp_path):
+def test_killed_while_a_real_scorer_works_no_process_is_left(new_run):
     """The real scorer with its compiler, its sandbox and its worker, killed with the engine and without."""
     small = ROOT / "tests" / "scorer" / "small"
     run = new_run([["real"]], "again", operator="reaped:scripted", supervisor=UNATTENDED)
-    real = run.config_with(problem="small", problem_path=str(small), scorer=config.ScorerConfig(threads=1))
-    config.save(real, run.folder.config)
-    died, cache = Counter(), tmp_path / "cache"
+    real = {"problem": "small", "problem_path": str(small), "scorer": config.ScorerConfig(threads=1)}
+    config.save(run.config_with(**real), run.folder.config)
+    died = Counter()
     for phase in ("build", "measurement", "gate") * 4:
         (run.folder.path / "phase").unlink(missing_ok=True)
         run.aim(phase, skip=0, linger_s=0.1)
-        assert run.start(AVO_CACHE=str(cache)).wait(90) == -signal.SIGKILL, run.log()
+        assert run.start().wait(90) == -signal.SIGKILL, run.log()
         died[reaper.last_phase(run.folder.path)] += 1
     run.aim(None)
-    run.script([["sleep", 0.1]], "again")
-    process = run.start(AVO_CACHE=str(cache))
-    run.until(lambda r: r.events(kinds=("tool_finished",)) and run.state(r) == "running" and not r.commands())
-    process.send_signal(signal.SIGTERM)
-    assert run.finish(process) == 0, run.log()
+    settle(run, **real)
     told(died)
     assert wrong_with(run.folder) == []
     assert died == {"build": 4, "measurement": 4, "gate": 4}

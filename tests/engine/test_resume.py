@@ -146,11 +146,22 @@ def test_a_verdict_without_its_commit_is_completed_once(wreck):
 
 
 def test_a_commit_that_no_verdict_stands_behind_is_left_out_and_its_number_not_used_again(wreck):
-    wreck.commit(wreck.better, 1, 0, wreck.verdict, 2.0)
+    wreck.lineage.commit(wreck.better.files, version=1, parent=0, score=score_of(2.0), message="not the engine's")
     assert wreck.reconcile().notes == ("v1 in git has no verdict and was left out",)
     assert wreck.reader.head() == 0
     assert wreck.lineage.head() == 0
     assert commits.next_version(wreck.reader, wreck.lineage) == 2
+
+
+def test_a_version_that_the_journal_lost_with_its_verdict_comes_back_from_git(wreck):
+    fact = wreck.commit(wreck.better, 1, 0, wreck.verdict, 2.0)
+    assert wreck.reconcile().notes == ("v1 was lost by the journal; it is back from git",)
+    version, attempt = wreck.reader.incumbent(), wreck.reader.attempt(1)
+    assert (version.commit, version.ratio, version.low, version.high) == (fact.commit, 2.0, 1.9, 2.1)
+    assert (attempt.source_hash, attempt.verdict, attempt.version) == (wreck.better.source_hash, "improved", 1)
+    assert version.score == score_of(2.0)
+    assert "speed: 2" in wreck.reader.attempt_diff(1)
+    assert wreck.reconcile().notes == ()
 
 
 def test_a_verdict_whose_sources_are_gone_is_named_and_not_committed(wreck):
