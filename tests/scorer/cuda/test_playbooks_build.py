@@ -4,6 +4,7 @@ No device is needed. A direction that is kept because it failed in the compiler 
 """
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ NOT_CLEAN = {  # kept as a record of what the compiler made of them
     "registers-24-240": "the producer spills",
     "split-24-240": "the producer spills",
 }
-# Directions that edit the incumbent, on the stage that their `requires` asks for.
-BASES = {"mha_cuda": "mha_cuda/playbook/39-rounded-sums", "gqa_cuda": "gqa_cuda/playbook/01-from-mha"}
+# What directions that edit the incumbent may meet: each is built on every one of these that its `requires` allows.
+BASES = {
+    "mha_cuda": ("mha_cuda/playbook/36-causal-turns", "mha_cuda/playbook/40-pairs"),
+    "gqa_cuda": ("gqa_cuda/playbook/01-from-mha", "mha_cuda/playbook/40-pairs", "gqa_cuda/playbook/09-pairs"),
+}
 DIRECTIONS = [
     pytest.param(name, direction, id=f"{name}-{direction.id}")
     for name in BASES
@@ -31,27 +35,36 @@ pytestmark = [
 ]
 
 
-def sources_after(name: str, direction: catalogue.Direction) -> dict[str, str]:
-    """The candidate's files once the direction was applied to where it starts from."""
-    folder = kernels_directory() / BASES[name]
-    base = {p.name: p.read_text() for p in folder.iterdir() if p.suffix in (".cu", ".cuh")}
-    edited = edits.apply(base, direction.edits)
-    assert edited.sources, edited.reason
-    return dict(edited.sources)
+def candidates(name: str, direction: catalogue.Direction) -> Iterator[dict[str, str]]:
+    """The candidate's files once the direction was applied, for each base that it may meet."""
+    bases = [{}] if all(isinstance(e, edits.File) for e in direction.edits) else [*map(files, BASES[name])]
+    for base in bases:
+        text = "\n".join(base.values())
+        wanted = all(p.search(text) for p in direction.requires.contains)
+        if not base or (wanted and not any(p.search(text) for p in direction.requires.lacks)):
+            edited = edits.apply(base, direction.edits)
+            assert edited.sources, edited.reason
+            yield edited.sources
+
+
+def files(place: str) -> dict[str, str]:
+    return {p.name: p.read_text() for p in (kernels_directory() / place).iterdir() if p.suffix in (".cu", ".cuh")}
 
 
 @pytest.mark.parametrize(("name", "direction"), DIRECTIONS)
 def test_a_direction_compiles_for_hopper_without_spills(name, direction, scorer, tmp_path: Path):
-    for file, text in sources_after(name, direction).items():
-        (tmp_path / file).write_text(text)
-    scorer.send(
-        op="build", source=tmp_path, problem=kernels_directory() / name, architecture="90a", build_timeout_s=BUILD_S
-    )
-    answer = scorer.next(timeout_s=BUILD_S)
-    assert answer["event"] == "result", answer
-    made = answer["result"]
-    assert made["built"], made["log"]
-    print(f"{direction.id}: {made['facts']['profile.registers']:.0f} registers, {made['seconds']:.0f} s")
-    if direction.id not in NOT_CLEAN:
-        assert made["facts"]["profile.spills"] == 0
-        assert "C75" not in made["log"], "ptxas serialised wgmma"
+    built = 0
+    for sources in candidates(name, direction):
+        for file, text in sources.items():
+            (tmp_path / file).write_text(text)
+        problem = kernels_directory() / name
+        scorer.send(op="build", source=tmp_path, problem=problem, architecture="90a", build_timeout_s=BUILD_S)
+        answer = scorer.next(timeout_s=BUILD_S)
+        assert answer["event"] == "result", answer
+        made, built = answer["result"], built + 1
+        assert made["built"], made["log"]
+        print(f"{direction.id}: {made['facts']['profile.registers']:.0f} registers, {made['seconds']:.0f} s")
+        if direction.id not in NOT_CLEAN:
+            assert made["facts"]["profile.spills"] == 0
+            assert "C75" not in made["log"], "ptxas serialised wgmma"
+    assert built, "there is no base that it applies to"

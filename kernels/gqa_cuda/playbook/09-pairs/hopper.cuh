@@ -218,6 +218,60 @@ __device__ __forceinline__ void wgmma_pv(float (&d)[64], const uint32_t* a, uint
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
+// ---- clusters -------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// All threads of both blocks; those of a warp need not come together.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+
+// As barrier_wait, and what other blocks of the cluster did before they arrived is visible after it.
+__device__ __forceinline__ void barrier_wait_cluster(uint32_t barrier, uint32_t phase) {
+  uint32_t done = 0;
+  while (done == 0)
+    asm volatile(
+        "{\n .reg .pred done;\n"
+        " mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], %2;\n"
+        " selp.u32 %0, 1, 0, done;\n}"
+        : "=r"(done)
+        : "r"(barrier), "r"(phase)
+        : "memory");
+}
+
+// Arrives on the barrier at the same place in another block of the cluster.
+__device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t rank) {
+  asm volatile(
+      "{\n .reg .b32 remote;\n mapa.shared::cluster.u32 remote, %0, %1;\n"
+      " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
+// Writes a word at the same place in another block's shared memory; the barrier there counts its four bytes.
+__device__ __forceinline__ void store_at(uint32_t target, uint32_t barrier, uint32_t rank, int value) {
+  asm volatile(
+      "{\n .reg .b32 to, done;\n mapa.shared::cluster.u32 to, %0, %2;\n mapa.shared::cluster.u32 done, %1, %2;\n"
+      " st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [to], %3, [done];\n}" ::"r"(target),
+      "r"(barrier), "r"(rank), "r"(value)
+      : "memory");
+}
+
+// A part of a tile into every block named by `blocks`, at the same place in each; completes each block's barrier.
+__device__ __forceinline__ void load_tile_to(uint32_t target, const CUtensorMap* map, uint32_t barrier, int half,
+                                             int row, int head, int batch, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%3, %4, %8, %5, %6}], [%2], %7;" ::"r"(target),
+      "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(head), "r"(batch), "h"(blocks), "r"(half)
+      : "memory");
+}
+
 // ---- arithmetic -----------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float exp2_fast(float x) {

@@ -3,13 +3,14 @@
 //   K, V         [batch, sequence, heads_kv, 128] bf16; heads_q is a multiple of heads_kv; any sequence from 1
 //   Block        128 query rows: one producer thread, two consumer warpgroups of 64 rows
 //   Grid         persistent: one block per multiprocessor
+//                full attention: clusters of two, which load half of each K and V tile and share it
+//                causal with an even number of query heads for each KV head: clusters of two query heads
 //   Shared       2 x Q 32 KB (O leaves through them) + 4 x 32 KB for K and V = 192 KB
 //   Registers    S 64, O 64, P 2 x 32 of 232
 //   Numbers      scores, softmax and sums in float32, P rounded to bf16 for P V
 //                the maximum may lag until a thread's sum of a step passes 2^13; the final division removes that
 //   Full         the last, partial wave of tiles is split by keys; the parts are combined in a fixed order
-//   Stage        36
-//   Variant      sections-48
+//   Stage        41
 #include "hopper.cuh"
 
 #include <atomic>
@@ -35,7 +36,7 @@ constexpr int kMaxParts = 16;                     // of a split tile
 constexpr int kMaxSplit = 128;                    // split tiles of one launch
 constexpr int kCounterWords = 2 + 2 * kMaxSplit;  // next item, blocks done, parts done by split tile and group
 constexpr float kLimit = 8192.0f;                 // a thread's sum over one row of a step that asks for a new peak
-constexpr long long kSectionBytes = 48 << 20;     // K and V of the heads that run together
+constexpr long long kSectionBytes = 32 << 20;     // K and V of the heads that run together
 
 constexpr int kBytesQ = kTileQ * kHeadDim * 2;
 constexpr int kBytesKV = kTileKV * kHeadDim * 2;
@@ -49,6 +50,14 @@ static_assert(kTileKV % 16 == 0, "P * V goes 16 keys at a time");
 static_assert(kTileKV % 8 == 0 && kBytesKV % kAlignment == 0, "every tile starts on a swizzle period");
 static_assert(kSharedBytes <= 227 * 1024, "shared memory of one block on sm_90");
 static_assert(128 * kProducerRegisters + 256 * kConsumerRegisters <= 168 * kThreads, "registers given at launch");
+
+// What the two blocks of a cluster have in common: they need the same K and V, of which each loads one half for both.
+enum class Pairs {
+  kNone,
+  kRows,  // adjacent row tiles of one head
+  kHeads  // adjacent query heads of one KV head
+};
+constexpr int kTickets = 8;  // tile numbers on their way from one block of a pair to the other
 
 struct Problem {
   int batch, heads_q, heads_kv, sequence;
@@ -83,6 +92,8 @@ struct Shared {
   __device__ uint32_t kv_empty(int slot) const { return barriers() + 32 + kBuffers * 8 + slot * 8; }
   __device__ uint32_t tile(int slot) const { return barriers() + 32 + kBuffers * 16 + slot * 32; }
   __device__ uint32_t verdict(int group) const { return tile(2) + 4 * group; }
+  __device__ uint32_t ticket(int slot) const { return tile(2) + 16 + 4 * slot; }
+  __device__ uint32_t ticket_full(int slot) const { return tile(2) + 16 + 4 * kTickets + 8 * slot; }
 };
 
 // A position in a ring of barriers; the phase flips once per turn.
@@ -100,15 +111,15 @@ struct Cursor {
 
 // ---- order of the work ----------------------------------------------------------------------------------------
 
-// The i-th piece of work.
-template <bool kCausal>
-__device__ Tile tile_at(int i, const Problem& problem) {
+// The i-th piece of work; a pair of blocks takes two tiles at a time, one each by `rank`.
+template <bool kCausal, Pairs kPairs>
+__device__ Tile tile_at(int i, const Problem& problem, int rank) {
   const int key_tiles = (problem.sequence + kTileKV - 1) / kTileKV;
   int row_tile, head;
   const int item = i;
   if (!kCausal && i > problem.whole) i = problem.whole + (i - problem.whole) / problem.parts;
   if (kCausal) {  // heads in sections that fit the cache, longest tiles first in each section
-    const int heads = problem.batch * problem.heads_q;
+    const int heads = problem.batch * problem.heads_q / (kPairs == Pairs::kHeads ? 2 : 1);
     const int per_section = problem.section * problem.row_tiles;
     const int section = i / per_section;
     const int members = min(problem.section, heads - section * problem.section);
@@ -119,6 +130,9 @@ __device__ Tile tile_at(int i, const Problem& problem) {
     row_tile = i % problem.row_tiles;
     head = i / problem.row_tiles;
   }
+  // The last row of pairs may lie beyond the sequence: it is computed like any other, and never stored.
+  if (kPairs == Pairs::kRows) row_tile = 2 * row_tile + rank;
+  if (kPairs == Pairs::kHeads) head = 2 * head + rank;
   Tile tile;
   tile.row = row_tile * kTileQ;
   tile.head = head % problem.heads_q;
@@ -129,7 +143,7 @@ __device__ Tile tile_at(int i, const Problem& problem) {
   tile.parts = 1;
   if (!kCausal && item >= problem.whole) {
     tile.parts = problem.parts;
-    tile.place = i - problem.whole;
+    tile.place = kPairs == Pairs::kNone ? i - problem.whole : 2 * (i - problem.whole) + rank;
     tile.part = (item - problem.whole) % problem.parts;
     tile.first = tile.part * key_tiles / tile.parts;
     tile.steps = (tile.part + 1) * key_tiles / tile.parts - tile.first;
@@ -139,15 +153,28 @@ __device__ Tile tile_at(int i, const Problem& problem) {
 
 // ---- producer: one thread keeps the copy engine busy ------------------------------------------------------------
 
-template <bool kCausal>
+template <bool kCausal, Pairs kPairs>
 __device__ __forceinline__ void produce(const Shared& shared, const CUtensorMap* map_q, const CUtensorMap* map_k,
                                         const CUtensorMap* map_v, const Problem& problem) {
   const int group = problem.heads_q / problem.heads_kv;
   Cursor<2> q;
   Cursor<kBuffers> kv;
-  int next = blockIdx.x;
+  const int rank = kPairs == Pairs::kNone ? 0 : cluster_rank();
+  const int workers = kPairs == Pairs::kNone ? gridDim.x : gridDim.x / 2;
+  int next = kPairs == Pairs::kNone ? blockIdx.x : blockIdx.x / 2;
   auto load = [&](const CUtensorMap* map, int step, int head, int batch) {
-    barrier_wait(shared.kv_empty(kv.slot), kv.phase ^ 1);
+    if (kPairs != Pairs::kNone)
+      barrier_wait_cluster(shared.kv_empty(kv.slot), kv.phase ^ 1);
+    else
+      barrier_wait(shared.kv_empty(kv.slot), kv.phase ^ 1);
+    if (kPairs != Pairs::kNone) {
+      // Both blocks' consumers have let go of the slot, so both may be written; one half is ours to load, for both.
+      barrier_expect(shared.kv_full(kv.slot), kBytesKV);
+      load_tile_to(shared.kv(kv.slot) + rank * kHalfKV, map, shared.kv_full(kv.slot), rank, step * kTileKV, head, batch,
+                   3);
+      kv.advance();
+      return;
+    }
     barrier_expect(shared.kv_full(kv.slot), kBytesKV);
     load_tile(shared.kv(kv.slot), map, shared.kv_full(kv.slot), step * kTileKV, head, batch);
     kv.advance();
@@ -167,11 +194,27 @@ __device__ __forceinline__ void produce(const Shared& shared, const CUtensorMap*
     load_tile(shared.q(q.slot), map_q, shared.q_full(q.slot), tile.row, tile.head, tile.batch);
     q.advance();
   };
+  // The next tile is drawn by the first block of a pair, which tells the other.
+  Cursor<kTickets> ticket;
+  auto draw = [&]() {
+    int drawn;
+    if (kPairs == Pairs::kNone) return workers + static_cast<int>(atomicAdd(problem.counter, 1));
+    if (rank == 0) {
+      drawn = workers + static_cast<int>(atomicAdd(problem.counter, 1));
+      store_at(shared.ticket(ticket.slot), shared.ticket_full(ticket.slot), 1, drawn);
+    } else {
+      barrier_expect(shared.ticket_full(ticket.slot), 4);
+      barrier_wait_cluster(shared.ticket_full(ticket.slot), ticket.phase);
+      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(drawn) : "r"(shared.ticket(ticket.slot)) : "memory");
+    }
+    ticket.advance();
+    return drawn;
+  };
   int last_step = -1, last_head = 0, last_batch = 0;  // the V tile that trails its K tile
   while (next < problem.items) {
-    const Tile tile = tile_at<kCausal>(next, problem);
+    const Tile tile = tile_at<kCausal, kPairs>(next, problem, rank);
     const int head = tile.head / group;
-    next = kCausal ? gridDim.x + atomicAdd(problem.counter, 1) : next + gridDim.x;
+    next = kCausal ? draw() : next + workers;
     // K of step i, then V of step i - 1: the order in which the consumers take them, across tiles too.
     for (int step = 0; step < tile.steps; ++step) {
       const int block = tile.first + tile.steps - 1 - step;
@@ -381,7 +424,7 @@ __device__ __forceinline__ bool merge(float (&o)[64], float (&sum)[2], const flo
   return true;
 }
 
-template <bool kCausal>
+template <bool kCausal, Pairs kPairs>
 __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap* map_o, const Problem& problem,
                                         int group) {
   const float scale_log2 = problem.scale_log2;
@@ -389,6 +432,14 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
   const int row = 64 * group + 16 * (threadIdx.x / 32 % 4) + threadIdx.x % 32 / 4;
   Cursor<2> q;
   Cursor<kBuffers> kv;
+  // Lets go of a K or V tile: in a pair, the other block's producer writes to it too.
+  auto release = [&](int slot) {
+    if (kPairs == Pairs::kNone) {
+      if (releases) barrier_arrive(shared.kv_empty(slot));
+    } else if (threadIdx.x % 32 < 2) {
+      barrier_arrive_at(shared.kv_empty(slot), threadIdx.x % 32);
+    }
+  };
 
   // What the next Q slot holds; the same in every lane, and the compiler may know.
   auto next_tile = [&]() {
@@ -427,7 +478,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
   multiply_qk(s, shared.q(q.slot) + 64 * group * 128, shared.kv(kv.slot));
   wgmma_wait<0>();
   hold(s);
-  if (releases) barrier_arrive(shared.kv_empty(kv.slot));
+  release(kv.slot);
   kv.advance();
   if (masked(tile, block_of(tile, 0))) mask<kCausal>(s, block_of(tile, 0) * kTileKV, tile.row + row, problem.sequence);
   softmax(pa, s, rows, true, scale_log2);
@@ -477,7 +528,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
     if (kCausal) named_arrive(4 - group, 256);  // the other group's turn
     wgmma_wait<1>();
     hold(s);
-    if (releases) barrier_arrive(shared.kv_empty(k_slot));
+    release(k_slot);
 
     // Softmax of this step while P V runs.
     float ended[2] = {rows.sum[0], rows.sum[1]};  // of the tile that may have ended
@@ -492,7 +543,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
     barrier_wait(shared.kv_full(kv.slot), kv.phase ^ static_cast<uint32_t>(rows.sum[0] + rows.sum[1] < 0.0f));
     wgmma_wait<0>();
     hold(o);
-    if (releases) barrier_arrive(shared.kv_empty(v_slot));
+    release(v_slot);
     if (ends) {
       if (kCausal || tile.parts == 1 || merge(o, ended, peak, shared, problem, tile, group))
         finish(o, ended[0], ended[1], shared.q(q_slot), map_o, tile, group);
@@ -529,7 +580,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
   if (threadIdx.x % 128 == 0) store_wait();
 }
 
-template <bool kCausal>
+template <bool kCausal, Pairs kPairs>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ CUtensorMap map_q, const __grid_constant__ CUtensorMap map_k,
                      const __grid_constant__ CUtensorMap map_v, const __grid_constant__ CUtensorMap map_o,
@@ -543,19 +594,24 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     for (int slot = 0; slot < kBuffers; ++slot) {
       barrier_init(shared.kv_full(slot), 1);
-      barrier_init(shared.kv_empty(slot), 4 * kConsumers);
+      barrier_init(shared.kv_empty(slot), 4 * kConsumers * (kPairs == Pairs::kNone ? 1 : 2));
     }
+    for (int slot = 0; slot < kTickets; ++slot) barrier_init(shared.ticket_full(slot), 1);
     barrier_init_fence();
   }
-  __syncthreads();
+  if (kPairs == Pairs::kNone)
+    __syncthreads();
+  else
+    cluster_sync();  // before a peer writes to this block's memory
   const int warpgroup = __shfl_sync(0xffffffff, threadIdx.x / 128, 0);
   if (warpgroup == 0) {
     give_registers<kProducerRegisters>();
-    if (threadIdx.x == 0) produce<kCausal>(shared, &map_q, &map_k, &map_v, problem);
+    if (threadIdx.x == 0) produce<kCausal, kPairs>(shared, &map_q, &map_k, &map_v, problem);
   } else {
     take_registers<kConsumerRegisters>();
-    consume<kCausal>(shared, &map_o, problem, warpgroup - 1);
+    consume<kCausal, kPairs>(shared, &map_o, problem, warpgroup - 1);
   }
+  if (kPairs != Pairs::kNone) cluster_sync();  // a peer's last arrivals still come here
 }
 
 // ---- host -----------------------------------------------------------------------------------------------------
@@ -600,13 +656,13 @@ const char* check(const void* q, const void* k, const void* v, const void* o, in
   return nullptr;
 }
 
-template <bool kCausal>
+template <bool kCausal, Pairs kPairs>
 const char* launch(const void* q, const void* k, const void* v, void* o, Problem problem, cudaStream_t stream) {
   CUtensorMap map_q, map_k, map_v, map_o;
   const int batch = problem.batch, sequence = problem.sequence;
   if (!make_map(&map_q, q, batch, sequence, problem.heads_q, kTileQ, 2) ||
-      !make_map(&map_k, k, batch, sequence, problem.heads_kv, kTileKV, 2) ||
-      !make_map(&map_v, v, batch, sequence, problem.heads_kv, kTileKV, 2) ||
+      !make_map(&map_k, k, batch, sequence, problem.heads_kv, kTileKV, kPairs == Pairs::kNone ? 2 : 1) ||
+      !make_map(&map_v, v, batch, sequence, problem.heads_kv, kTileKV, kPairs == Pairs::kNone ? 2 : 1) ||
       !make_map(&map_o, o, batch, sequence, problem.heads_q, 64, 1))
     return "the driver refused a tensor map for this shape";
   int device = 0, multiprocessors = 0;
@@ -617,26 +673,47 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
   if (cudaGetSymbolAddress(reinterpret_cast<void**>(&all), counters) != cudaSuccess)
     return cudaGetErrorString(cudaGetLastError());
   problem.counter = all + kCounterWords * (launches.fetch_add(1) % kCounters);
+  // From here on the work is counted in what one block, or one pair of blocks, takes at a time.
+  const int size = kPairs == Pairs::kNone ? 1 : 2;
+  const int workers = multiprocessors / size;
+  if (kPairs == Pairs::kRows) problem.row_tiles = (problem.row_tiles + 1) / 2;
+  problem.items = problem.row_tiles * problem.heads_q * batch;
+  if (kPairs == Pairs::kHeads) {
+    problem.items /= 2;
+    problem.section /= 2;
+  }
   // Full attention: the tiles that would fill only part of a last wave are split by keys over the idle blocks.
   problem.whole = problem.items;
   problem.parts = 1;
   if (!kCausal) {
-    const int rest = problem.items % multiprocessors;
+    const int rest = problem.items % workers;
     const int key_tiles = (sequence + kTileKV - 1) / kTileKV;
-    int parts = rest > 0 ? multiprocessors / rest : 1;
+    int parts = rest > 0 ? workers / rest : 1;
     parts = parts < kMaxParts ? parts : kMaxParts;
     parts = parts < key_tiles / 2 ? parts : key_tiles / 2;
-    const size_t bytes = static_cast<size_t>(rest) * parts * 2 * 17 * 128 * sizeof(float4);
-    if (parts > 1 && rest <= kMaxSplit && reserve(&problem.workspace, bytes, device, stream)) {
+    const size_t bytes = static_cast<size_t>(rest) * size * parts * 2 * 17 * 128 * sizeof(float4);
+    if (parts > 1 && rest * size <= kMaxSplit && reserve(&problem.workspace, bytes, device, stream)) {
       problem.parts = parts;
       problem.whole = problem.items - rest;
       problem.items = problem.whole + rest * parts;
     }
     cudaGetLastError();  // without memory for the parts, no tile is split
   }
-  cudaFuncSetAttribute(attention_kernel<kCausal>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  const int blocks = problem.items < multiprocessors ? problem.items : multiprocessors;
-  attention_kernel<kCausal><<<blocks, kThreads, kSharedBytes, stream>>>(map_q, map_k, map_v, map_o, problem);
+  const auto kernel = attention_kernel<kCausal, kPairs>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  cudaLaunchConfig_t grid{};
+  grid.gridDim = dim3(size * (problem.items < workers ? problem.items : workers));
+  grid.blockDim = dim3(kThreads);
+  grid.dynamicSmemBytes = kSharedBytes;
+  grid.stream = stream;
+  cudaLaunchAttribute attributes[2] = {};
+  grid.attrs = attributes;
+  if (kPairs != Pairs::kNone) {
+    attributes[grid.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[grid.numAttrs].val.clusterDim = {2, 1, 1};
+    ++grid.numAttrs;
+  }
+  cudaLaunchKernelEx(&grid, kernel, map_q, map_k, map_v, map_o, problem);
   const cudaError_t error = cudaGetLastError();
   if (problem.workspace != nullptr) cudaFreeAsync(problem.workspace, stream);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
@@ -667,5 +744,10 @@ extern "C" void attention_forward(const void* q, const void* k, const void* v, v
   const long long section = kv_heads * (heads_q / heads_kv), heads = static_cast<long long>(batch) * heads_q;
   problem.section = static_cast<int>(section < heads ? section : heads);
   const auto queue = static_cast<cudaStream_t>(stream);
-  refusal = causal ? launch<true>(q, k, v, o, problem, queue) : launch<false>(q, k, v, o, problem, queue);
+  if (!causal)
+    refusal = launch<false, Pairs::kRows>(q, k, v, o, problem, queue);
+  else if (heads_q / heads_kv % 2 == 0)
+    refusal = launch<true, Pairs::kHeads>(q, k, v, o, problem, queue);
+  else
+    refusal = launch<true, Pairs::kNone>(q, k, v, o, problem, queue);
 }

@@ -9,7 +9,6 @@
 //                the maximum may lag until a thread's sum of a step passes 2^13; the final division removes that
 //   Full         the last, partial wave of tiles is split by keys; the parts are combined in a fixed order
 //   Stage        36
-//   Variant      sections-24
 #include "hopper.cuh"
 
 #include <atomic>
@@ -35,7 +34,7 @@ constexpr int kMaxParts = 16;                     // of a split tile
 constexpr int kMaxSplit = 128;                    // split tiles of one launch
 constexpr int kCounterWords = 2 + 2 * kMaxSplit;  // next item, blocks done, parts done by split tile and group
 constexpr float kLimit = 8192.0f;                 // a thread's sum over one row of a step that asks for a new peak
-constexpr long long kSectionBytes = 24 << 20;     // K and V of the heads that run together
+constexpr long long kSectionBytes = 32 << 20;     // K and V of the heads that run together
 
 constexpr int kBytesQ = kTileQ * kHeadDim * 2;
 constexpr int kBytesKV = kTileKV * kHeadDim * 2;
@@ -634,9 +633,19 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
     }
     cudaGetLastError();  // without memory for the parts, no tile is split
   }
-  cudaFuncSetAttribute(attention_kernel<kCausal>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  const int blocks = problem.items < multiprocessors ? problem.items : multiprocessors;
-  attention_kernel<kCausal><<<blocks, kThreads, kSharedBytes, stream>>>(map_q, map_k, map_v, map_o, problem);
+  const auto kernel = attention_kernel<kCausal>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  cudaLaunchConfig_t grid{};
+  grid.gridDim = dim3((problem.items < multiprocessors ? problem.items + 1 : multiprocessors) / 2 * 2);
+  grid.blockDim = dim3(kThreads);
+  grid.dynamicSmemBytes = kSharedBytes;
+  grid.stream = stream;
+  cudaLaunchAttribute attributes[2] = {};
+  grid.attrs = attributes;
+  attributes[grid.numAttrs].id = cudaLaunchAttributeClusterDimension;
+  attributes[grid.numAttrs].val.clusterDim = {2, 1, 1};
+  ++grid.numAttrs;
+  cudaLaunchKernelEx(&grid, kernel, map_q, map_k, map_v, map_o, problem);
   const cudaError_t error = cudaGetLastError();
   if (problem.workspace != nullptr) cudaFreeAsync(problem.workspace, stream);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
