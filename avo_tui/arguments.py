@@ -94,6 +94,7 @@ def _starting(commands: Any) -> None:
         help="what varies (default: the agent when there is an API key, else the playbook)",
     )
     run.add_argument("--headless", action="store_true", help="print progress lines until the run ends")
+    run.add_argument("--plain", action="store_true", help="lines instead of the control room; type help to steer")
     run.add_argument("--detach", action="store_true", help="start it and return at once")
     run.add_argument("--name", metavar="N", help="the run's name (default: problem, date and time)")
     _runs_only(run)
@@ -120,11 +121,10 @@ def _starting(commands: Any) -> None:
         commands, "attach", "start:attach", "watch and steer a run in the control room", run="?", json=False
     )
     attach.add_argument("--readonly", action="store_true", help="look only")
-    attach.add_argument("--plain", action="store_true", help="lines instead of the control room")
+    attach.add_argument("--plain", action="store_true", help="lines instead of the control room; type help to steer")
     resume = _command(commands, "resume", "start:resume", "unpause a run, or start its engine again", run="!")
     _waiting(resume)
     _limits(resume)
-
 
     _command(commands, "watch", "service:watch", "keep a run's engine alive: start it again when it crashes", run="!",
              json=False)  # fmt: skip
@@ -214,6 +214,10 @@ def _judging(commands: Any) -> None:
     _command(commands, "doctor", "doctor:doctor", "say what this machine can do, and what is missing").add_argument(
         "--runs", metavar="DIR", help="where runs live"
     )
+    shells = _command(
+        commands, "completions", "completions:show", "print what teaches a shell to complete avo", json=False
+    )
+    shells.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell; its first lines say where to")
 
 
 def _scoring(made: argparse.ArgumentParser) -> None:

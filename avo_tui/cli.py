@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +49,11 @@ def _call(argv: Sequence[str]) -> int:
     if not hasattr(arguments, "call"):
         parser().print_help()
         return 0
+    return called(arguments)
+
+
+def called(arguments: Namespace) -> int:
+    """Run the command that the arguments name; returns its exit code."""
     module, function = arguments.call.split(":")
     code: int = getattr(import_module(f"avo_tui.commands.{module}"), function)(arguments)
     return code

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from avo_tui.commands.named import handle
 from avo_tui.launch import Started, last_line
+from avo_tui.plain import Listener
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import one_line, rate, score_table, span, times, versions_table
 from engine.record import events as ev
@@ -27,15 +28,19 @@ QUIET = {"spent", "tool_started", "tool_finished", "knowledge", "plan", "profile
 QUIET_DIRECTIONS = {"offered", "improved", "matched", "regressed", "incorrect"}
 
 
-def follow(folder: RunFolder, *, after: int = 0, started: Started | None = None) -> int:
+def follow(
+    folder: RunFolder, *, after: int = 0, started: Started | None = None, listener: Listener | None = None
+) -> int:
     """Print a run's progress until it ends, then what came of it. Returns an exit code.
+
+    With a `listener`, what is typed meanwhile is obeyed, and the lines are words without columns.
 
     0 when the run ended as it should or was left running, 2 when its engine died; of an engine that was
     `started` here its own code: 1 when the run was refused, such as for a seed that is not correct.
     """
     with Summaries(folder) as summaries:
         try:
-            ended = _watch(summaries, after)
+            ended = _watch(summaries, after, listener)
         except KeyboardInterrupt:
             ended = _leave(folder, summaries)
         summary = summaries.take()
@@ -55,18 +60,22 @@ def _trouble(folder: RunFolder, summary: Summary, started: Started | None) -> st
     return f"the engine of run {folder.name} died: {said or 'it said nothing'}; 'avo resume {handle(folder)}' goes on"
 
 
-def _watch(summaries: Summaries, after: int) -> bool:
-    """Print lines as they come; True once the run has ended."""
+def _watch(summaries: Summaries, after: int, listener: Listener | None) -> bool:
+    """Print lines as they come; True once the run has ended, False when the person leaves before."""
     began = float(summaries.reader.meta("created_at") or time.time())
     while True:
         ended = summaries.take().state in ENDED
         for entry in _news(summaries.reader, after):
             after = entry.seq
-            if line := progress_line(entry):
+            if line := progress_line(entry, plain=listener is not None):
                 print(f"{since(entry.at - began)}  {line}", flush=True)
         if ended:
             return True
-        time.sleep(POLL_S)
+        if listener is None:
+            time.sleep(POLL_S)
+        elif not listener.wait(POLL_S):
+            print(f"run {summaries.folder.name} goes on; 'avo attach {handle(summaries.folder)}' joins it again")
+            return False
 
 
 def _news(reader: Reader, after: int) -> Iterator[Entry]:
@@ -100,8 +109,8 @@ def _stop(folder: RunFolder, summaries: Summaries) -> bool:
     return summaries.take().state in ENDED
 
 
-def progress_line(entry: Entry) -> str:
-    """One line on an event that moves the run on, or "" for one that does not."""
+def progress_line(entry: Entry, *, plain: bool = False) -> str:
+    """One line on an event that moves the run on, or "" for one that does not; `plain` in words, without columns."""
     if entry.kind in QUIET:
         return ""
     fact = entry.event()
@@ -109,16 +118,23 @@ def progress_line(entry: Entry) -> str:
         return ""
     if isinstance(fact, ev.DirectionChanged):
         why = f": {one_line(fact.why, 90)}" if fact.why else ""
-        return f"{fact.state:<9} {one_line(fact.name, 70)} ({fact.source}){why}"
+        return f"{_headed(fact.state, plain)} {one_line(fact.name, 70)} ({fact.source}){why}"
     if isinstance(fact, ev.AttemptScored):
         why = "" if fact.score.correct else f": {fact.score.reason}"
-        return f"{entry.kind:<9} {one_line(fact.title() + why, 150)}"
+        return f"{_headed(entry.kind, plain)} {one_line(fact.title() + why, 150)}"
     if isinstance(fact, ev.BaselineMeasured):
-        return f"{entry.kind:<9} {one_line(f'{fact.name}: {rate(fact.score.geomean_tflops)}', 150)}"
+        return f"{_headed(entry.kind, plain)} {one_line(f'{fact.name}: {rate(fact.score.geomean_tflops)}', 150)}"
     if isinstance(fact, ev.VersionCommitted):
+        if plain:
+            gained = f", {fact.ratio:.3f} times the one before" if fact.ratio else ""
+            return f"new version v{fact.version}, {rate(fact.score.geomean_tflops)}{gained}: {one_line(fact.name, 70)}"
         gained = f"  {times(fact.ratio)} the one before" if fact.ratio else ""
         return f"* v{fact.version:<7} {rate(fact.score.geomean_tflops)}{gained}  {one_line(fact.name, 70)}"
-    return f"{entry.kind:<9} {one_line(entry.title, 150)}"
+    return f"{_headed(entry.kind, plain)} {one_line(entry.title, 150)}"
+
+
+def _headed(kind: str, plain: bool) -> str:
+    return f"{kind.replace('_', ' ')}:" if plain else f"{kind:<9}"
 
 
 def report_text(summary: Summary, folder: RunFolder) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avo_tui import launch
+from avo_tui.commands.look import status_text
 from avo_tui.commands.named import handle, print_json, problem_of, run_and_version, run_of
 from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
+from avo_tui.plain import HINT, Listener
 from avo_tui.summary import Summaries
 from engine.record.commands import send
 from engine.record.config import RunConfig, ScorerConfig, from_table, load
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from engine.scorer.problem import Problem
 
 DEFAULT_PROBLEM = "mha_cpu"
+JOINED = 20  # events that are told to whoever joins later
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 
 
@@ -39,25 +42,24 @@ def run(arguments: Namespace) -> int:
     if arguments.detach:
         print(f"watch it with 'avo attach {handle(folder)}', stop it with 'avo stop {handle(folder)}'")
         return 0
+    if arguments.plain:
+        return _plain(folder, readonly=False, started=started)
     if arguments.headless or not in_terminal():
         return follow(folder, started=started)
-    if reason := no_room():
-        print(f"{reason}; here are lines instead", file=sys.stderr)
-        return follow(folder, started=started)
-    return _room(folder, readonly=False)
+    if _has_room(arguments):
+        return _room(folder, readonly=False)
+    return _plain(folder, readonly=False, started=started)
 
 
 def attach(arguments: Namespace) -> int:
     """`avo attach`: the control room on a run, or its lines with --plain."""
     folder = run_of(arguments)
     Summaries(folder).close()
-    if arguments.plain:
-        return _plain(folder, readonly=arguments.readonly)
-    if not in_terminal():
+    if not arguments.plain and not in_terminal():
         raise UsageError(f"this is not a terminal; 'avo attach {handle(folder)} --plain' prints lines instead")
-    if reason := no_room():
-        raise UsageError(f"{reason}; 'avo attach {handle(folder)} --plain' prints lines instead")
-    return _room(folder, readonly=arguments.readonly)
+    if _has_room(arguments):
+        return _room(folder, readonly=arguments.readonly)
+    return _plain(folder, readonly=arguments.readonly)
 
 
 def resume(arguments: Namespace) -> int:
@@ -210,13 +212,29 @@ def no_room() -> str:
     return ""
 
 
+def _has_room(arguments: Namespace) -> bool:
+    """Whether the control room is wanted and can be shown; says why when it cannot."""
+    if arguments.plain:
+        return False
+    if reason := no_room():
+        print(f"{reason}; here are lines instead", file=sys.stderr)
+        return False
+    return True
+
+
 def _room(folder: RunFolder, *, readonly: bool) -> int:
     from avo_tui import app
 
     return app.main(folder, readonly=readonly)
 
 
-def _plain(folder: RunFolder, *, readonly: bool) -> int:
+def _plain(folder: RunFolder, *, readonly: bool, started: launch.Started | None = None) -> int:
+    """Lines, and what is typed is obeyed. Whoever joins later is told where the run stands first."""
+    after = 0
     with Summaries(folder) as summaries:
-        newest = summaries.reader.tail(20)
-    return follow(folder, after=newest[0].seq - 1 if newest else 0)
+        if started is None:
+            print(status_text(summaries.take()))
+            newest = summaries.reader.tail(JOINED)
+            after = newest[0].seq - 1 if newest else 0
+    print(HINT, flush=True)
+    return follow(folder, after=after, started=started, listener=Listener(folder, readonly=readonly))

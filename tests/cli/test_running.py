@@ -200,11 +200,13 @@ def test_a_dumb_terminal_gets_lines_and_no_escape_sequences(avo):
     code, text = in_terminal(avo, "dumb", *words(avo, "dumb", versions=2))
     assert code == 0
     assert "TERM=dumb" in text
-    assert "* v2 " in text
+    assert "new version v2, " in text
     assert "\x1b" not in text
     code, text = in_terminal(avo, "dumb", "attach", "dumb")
-    assert code == 2
-    assert "--plain" in text
+    assert code == 0
+    assert text.count("TERM=dumb") == 1
+    assert "new version v2, " in text
+    assert "\x1b" not in text
 
 
 def test_plain_attach_prints_lines_until_the_run_ends(avo, living):
