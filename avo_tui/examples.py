@@ -39,6 +39,7 @@ EXAMPLES = {
     "score": "avo score my_kernel/ --problem mha_cpu",
     "bench": "avo bench night@best night@v0 my_kernel/ --problem mha_cpu",
     "doctor": "avo doctor",
+    "completions": 'eval "$(avo completions bash)"',
     "report": "avo report night -o report/  then open report/index.html",
     "export": "avo export night best -o kernel/",
     "archive": "avo archive night -o night.tar.gz",
