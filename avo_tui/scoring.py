@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from engine.private import without_secrets
 from engine.record.errors import ScorerError
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -38,6 +39,7 @@ def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
+        env=without_secrets(os.environ),
         start_new_session=True,
     )
 

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal, get_args
 
 from engine.data import kernels_directory
+from engine.private import without_secrets
 from engine.record import config
 from engine.record.errors import ConfigError, LineageError, Refused
 from engine.record.journal import connect
@@ -346,7 +347,7 @@ class GitFailed(LineageError):
 
 def git(*arguments: str, data: str | None = None) -> str:
     """Run git without the person's settings; its output. Raises GitFailed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment = {k: v for k, v in without_secrets(os.environ).items() if not k.startswith("GIT_")}
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
     try:
         done = subprocess.run(

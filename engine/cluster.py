@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine.host import SECRET, Host, OnEvent, ScorerDied
+from engine.host import Host, OnEvent, ScorerDied
+from engine.private import SECRET
 from engine.record.config import ScorerConfig
 from engine.record.errors import ScorerError
 from engine.scorer.problem import Problem

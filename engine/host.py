@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.gate import Round
+from engine.private import without_secrets
 from engine.record.config import ScorerConfig
 from engine.record.errors import ScorerError
 from engine.record.liveness import Identity, identity, process_alive
@@ -290,11 +290,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     process._transport.close()  # type: ignore[attr-defined]
 
 
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for children: nothing that a name marks as a credential."""
-    return {k: v for k, v in environment.items() if not SECRET.search(k)}
-
-
 def kill_orphan(folder: Path) -> bool:
     """After a crash: end the scorers that the last engine left behind. True when there was one."""
     ended = [_kill_left(path) for path in sorted(folder.glob("scorer*.pid"))]
@@ -318,5 +313,4 @@ def _list(configurations: Sequence[str] | None) -> list[str] | None:
     return None if configurations is None else list(configurations)
 
 
-SECRET = re.compile(r"^(ANTHROPIC|CLAUDE)_|(API_?KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _INTEGRITY = frozenset({"tier", "calls", "noise", "quiet", "unsafe"})

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from engine.knowledge import personal_directory
 from engine.knowledge_pages import FILE_LIMIT, read_page, read_text
+from engine.private import hidden, without_secrets
 from engine.record.errors import Refused
 
 TEXT = frozenset(
@@ -122,7 +123,12 @@ def _repository(url: str, store: Path) -> Added:
     name = _slug(url.rstrip("/").removesuffix(".git").rpartition("/")[2])
     with tempfile.TemporaryDirectory() as place:
         options = {"depth": 1, "single_branch": True, "no_tags": True, "config": "core.hooksPath=/dev/null"}
-        environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_TEMPLATE_DIR": "", "GIT_LFS_SKIP_SMUDGE": "1"}
+        environment = {
+            **hidden(os.environ),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_TEMPLATE_DIR": "",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
         try:
             git.Repo.clone_from(
                 url, place, env=environment, kill_after_timeout=CLONE_TIMEOUT_S, allow_unsafe_options=True, **options
@@ -293,7 +299,8 @@ def _pdf_pages(path: Path) -> list[str]:
 def _by_pdftotext(program: str, path: Path) -> list[str]:
     command = [program, "-enc", "UTF-8", "--", str(path.resolve()), "-"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=120, stdin=subprocess.DEVNULL,
+                              env=without_secrets(os.environ))  # fmt: skip
     except subprocess.TimeoutExpired:
         raise Refused(f"{path}: pdftotext took more than two minutes") from None
     if done.returncode:

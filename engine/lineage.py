@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from engine.private import hidden
 from engine.record.errors import LineageError
 from engine.record.scores import Score
 
@@ -270,7 +271,7 @@ def _environment(path: Path) -> dict[str, str]:
     fixed = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": str(len(settings)),
              "GIT_DIR": str(path), "GIT_ATTR_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0",
              "GIT_TRACE": "0", "LC_ALL": "C"}  # fmt: skip
-    return {**fixed, **keys, **values, **who}
+    return {**hidden(os.environ), **fixed, **keys, **values, **who}
 
 
 @contextmanager

@@ -1,11 +1,23 @@
-"""Private: an engine's memory and environment hold the API key, and are nobody else's to read."""
+"""Private: an engine's memory and environment hold the API key; they are nobody else's, and its children get none."""
 
 from __future__ import annotations
 
-import ctypes
+import re
 import sys
+from collections.abc import Mapping
 
 PR_SET_DUMPABLE = 4
+SECRET = re.compile(r"^(ANTHROPIC|CLAUDE)_|(API_?KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for children: nothing that a name marks as a credential."""
+    return {k: v for k, v in environment.items() if not SECRET.search(k)}
+
+
+def hidden(environment: Mapping[str, str]) -> dict[str, str]:
+    """The credentials of an environment, each empty: for a child whose environment can only be added to."""
+    return {k: "" for k in environment if SECRET.search(k)}
 
 
 def keep_private() -> None:
@@ -15,4 +27,6 @@ def keep_private() -> None:
     children begin dumpable again, so that the scorer, compilers and debuggers of candidates work as ever.
     """
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -21,7 +21,7 @@ ROOMS = {
     "engine": ("engine", "anthropic", "httpx2", "git", "gitdb", "watchfiles", "mcp", "pypdf", "ray"),
     "avo_tui": (
         "avo_tui", "textual", "rich", "pygments", "watchfiles", "engine.record", "engine.lineage", "engine.data",
-        "engine.archive", "engine.verify", "PIL", "aiohttp", "textual_serve", "engine.knowledge", "engine.knowledge_add", "engine.lessons", "engine.scorer.problem", "engine.__version__",
+        "engine.archive", "engine.verify", "engine.private", "PIL", "aiohttp", "textual_serve", "engine.knowledge", "engine.knowledge_add", "engine.lessons", "engine.scorer.problem", "engine.__version__",
     ),
 }  # fmt: skip
 # Modules that need torch run in the scorer's own process; the engine and the viewers only talk to it.
