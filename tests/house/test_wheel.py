@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -28,6 +29,16 @@ def wheel(tmp_path_factory):
     call(sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation",
          "-w", str(folder), str(ROOT))  # fmt: skip
     return next(folder.glob("avo_tui-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """The source distribution, unpacked where no git is: all it holds must come from itself."""
+    folder = tmp_path_factory.mktemp("sdist")
+    call(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder), cwd=ROOT)
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as tar:
+        tar.extractall(folder, filter="data")
+    return next(p for p in folder.iterdir() if p.is_dir())
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,34 @@ def test_problems_and_pages_travel_in_the_wheel(wheel):
     assert {n for n in shipped if "_shipped" not in n} <= names
 
 
+def test_the_source_distribution_holds_what_its_tests_need_and_nothing_astray(sdist):
+    tops = {p.name for p in sdist.iterdir()}
+    files = {"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt", "pyproject.toml"}
+    assert tops == {"avo_tui", "engine", "kernels", "knowledge", "tests", ".gitignore", "PKG-INFO", *files}
+    astray = [p for p in sdist.rglob("*") if p.name == "__pycache__" or p.suffix in (".pyc", ".orig", ".rej", ".new")]
+    assert not astray
+    assert (sdist / "tests" / "record" / "journals" / "schema-1.db.gz").is_file()
+    words = (
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/record/test_upgrade.py",
+        "tests/record/test_config.py",
+    )
+    call(sys.executable, *words, cwd=sdist, env={**os.environ, "PYTHONPATH": str(sdist)})
+
+
+def test_a_wheel_of_the_source_distribution_is_the_wheel_of_the_checkout(sdist, wheel, tmp_path):
+    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path), cwd=sdist)
+    made = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    mine = zipfile.ZipFile(wheel)
+    assert sorted(made.namelist()) == sorted(mine.namelist())
+    differ = [n for n in mine.namelist() if made.read(n) != mine.read(n)]
+    assert not differ
+
+
 def test_the_installed_package_is_the_one_in_use(installed):
     python = installed / "env" / "bin" / "python"
     where = call(str(python), "-c", "import engine, avo_tui; print(engine.__file__, avo_tui.__file__)", cwd="/")
@@ -90,3 +129,20 @@ def test_a_shipped_problem_is_scored_away_from_the_checkout(installed):
     words = ("score", str(mine), "--problem", "mha_cpu", "--suite", "quick", "--json")
     score = json.loads(avo(installed, *words))
     assert (score["correct"], score["stage"]) == (True, "ok")
+
+
+def test_help_and_completions_need_no_checkout(installed):
+    assert "avo run" in avo(installed, "--help")
+    kernels = next((installed / "env").glob("lib/python*/site-packages/engine/_shipped/kernels"))
+    assert str(kernels) in avo(installed, "completions", "bash")
+
+
+@pytest.mark.soak
+def test_a_kernel_is_evolved_away_from_the_checkout(installed):
+    """Half a minute of a real run; the seed is scored and its baselines are measured first, whatever that takes."""
+    said = avo(
+        installed, "run", "mha_cpu", "--operator", "playbook", "--headless", "--minutes", "0.5", "--name", "away"
+    )
+    assert "v0" in said
+    status = json.loads(avo(installed, "status", "away", "--json"))
+    assert (status["state"], status["versions"] >= 1) == ("finished", True)
