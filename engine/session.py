@@ -7,6 +7,7 @@ lends one Session to the operator for the whole life of the process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import ContextVar
@@ -24,10 +25,10 @@ from engine.answers import (
     ToolResult,
     Variant,
 )
-from engine.live import LiveText, cap
+from engine.live import TEXT_LIMIT, LiveText, cap
 from engine.record import events as ev
 from engine.record.config import RunConfig
-from engine.record.errors import ConfigError, Refused, RunNotFound, ScorerError, UsageError
+from engine.record.errors import ConfigError, JournalError, Refused, RunNotFound, ScorerError, UsageError
 from engine.record.journal import Journal
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
@@ -168,11 +169,28 @@ class Session:
         except Interrupted as stop:
             self.record(ev.ToolFinished(call, tool, False, f"interrupted: {stop}", time.monotonic() - start))
             raise
+        except Exception as error:
+            with contextlib.suppress(JournalError):  # then the journal's own error is what ends the turn
+                words = f"the tool failed on its own account: {type(error).__name__}: {error}"
+                self.record(ev.ToolFinished(call, tool, False, cap(words), time.monotonic() - start))
+            raise
         finally:
             self._live.clear("output")
-        shown = cap(result.text)
-        self.record(ev.ToolFinished(call, tool, result.ok, shown, time.monotonic() - start, result.log))
-        return ToolResult(result.ok, shown, result.data, result.log)
+        result = self._capped(tool, result)
+        self.record(ev.ToolFinished(call, tool, result.ok, result.text, time.monotonic() - start, result.log))
+        return result
+
+    def _capped(self, tool: str, result: ToolResult) -> ToolResult:
+        """The result within the limit; what is cut lies whole in a log that `read` shows."""
+        if len(result.text) <= TEXT_LIMIT:
+            return result
+        log = result.log
+        if not log:
+            path = self.artifact(f"{tool}.log")
+            path.write_text(result.text, "utf-8", errors="replace")
+            log = str(path.relative_to(self.folder.path))
+        where = "" if log in result.text else f"\n(whole answer: {log})"
+        return ToolResult(result.ok, cap(result.text, TEXT_LIMIT - 200) + where, result.data, log)
 
     async def _run(self, tool: str, arguments: Mapping[str, Any]) -> ToolResult:
         known = self.tools.get(tool)

@@ -359,7 +359,9 @@ class Spent(Event):
     model: str = ""
 
     def title(self) -> str:
-        return f"{self.what}: {self.input_tokens + self.cache_read_tokens} in, {self.output_tokens} out"
+        prompt = self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+        cost = "" if self.usd is None else f", ${self.usd:.4f}"
+        return f"{self.what}: {prompt:,} in ({self.cache_read_tokens:,} cached), {self.output_tokens:,} out{cost}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +374,8 @@ class KnowledgeRead(Event):
     query: str = ""
 
     def title(self) -> str:
+        if not self.page:
+            return f"searched {self.query}"
         return f"read {self.page}" + (f" § {self.section}" if self.section else "")
 
     def body(self) -> str:

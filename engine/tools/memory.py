@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 NOTES_READ = 200
+ALIKE = 0.85
 _MARKS = {"pending": "[ ]", "active": "[>]", "done": "[x]", "dropped": "[-]"}
 _ITEM = parameters(
     ("id", "text", "status"),
@@ -48,7 +50,25 @@ async def _plan(session: Session, arguments: Mapping[str, Any]) -> ToolResult:
     items = tuple((i["id"], i["text"], i["status"]) for i in arguments["items"])
     session.record(ev.PlanChanged(items))
     lines = [f"{_MARKS[status]} {text}" for _, text, status in items]
+    lines += [line for _, text, status in items if status == "active" for line in _tried_before(session, text)]
     return ToolResult(True, "\n".join(lines) or "the plan is empty", {"items": len(items)})
+
+
+def _tried_before(session: Session, text: str) -> list[str]:
+    """What became of directions that read much like this one."""
+    wanted = " ".join(text.lower().split())
+    found = []
+    for d in session.reader.directions():
+        alike = difflib.SequenceMatcher(None, wanted, " ".join(d.name.lower().split()), autojunk=False)
+        if (
+            d.tried
+            and d.direction != session.pursuit.id
+            and alike.real_quick_ratio() >= ALIKE
+            and alike.ratio() >= ALIKE
+        ):
+            ratio = f", best {d.best_ratio:.3f}x" if d.best_ratio else ""
+            found.append(f"tried before: {d.name}: {d.state}, {d.tried} attempts{ratio}; `lineage` search shows them")
+    return found
 
 
 async def _notes(session: Session, arguments: Mapping[str, Any]) -> ToolResult:

@@ -196,3 +196,72 @@ async def test_every_call_is_on_record_with_its_answer(bench: Bench):
     assert isinstance(started, ev.ToolStarted) and isinstance(finished, ev.ToolFinished)
     assert (started.tool, started.arguments, finished.ok) == ("read", {"path": "nothing"}, False)
     assert finished.text == "nothing: No such file or directory"
+
+
+async def test_an_answer_that_is_too_long_lies_whole_in_a_log_that_can_be_read(bench: Bench):
+    pages = bench.folder.path / "knowledge"
+    pages.mkdir()
+    (pages / "long.md").write_text("# Long\n" + "\n".join(f"line {n} of a long page" for n in range(2000)))
+    found = await bench.call("knowledge_read", page="long")
+    assert len(found.text) <= 16_100 and "characters left out" in found.text
+    log = found.text.rsplit("(whole answer: ", 1)[1].rstrip(")")
+    assert found.log == log
+    part = await bench.call("read", path=log, start_line=1000)
+    assert "of a long page" in part.text
+
+
+async def test_sources_that_were_evaluated_before_are_named_with_what_became_of_them(bench: Bench):
+    bench.commit({"a.cpp": b"x"}, score_of(1.0, 1.0))
+    bench.session.record(
+        ev.AttemptScored(1, 1, 0, "d", "tile the keys", "s1", score_of(1.0, 1.0)),
+        ev.GateDecided(1, "regressed", "slower", 0.93, 0.9, 0.95, 4),
+        ev.AttemptScored(2, 1, 0, "d", "a typo", "s1", score_of(1.0, 1.0, reason="wrong")),
+    )
+    whole = bench.trials.evaluate
+
+    async def again(*arguments):
+        return replace(await whole(*arguments), attempt=3, earlier=(1, 2))
+
+    bench.trials.evaluate = again
+    text = (await bench.call("evaluate")).text
+    assert "the same sources were evaluated before: a1 (regressed 0.930x, tile the keys), a2 (check, a typo)" in text
+
+
+async def test_a_plan_that_turns_to_what_was_tried_before_is_told_so(bench: Bench):
+    bench.session.record(
+        ev.DirectionChanged("plan-1", "Tile the keys by 64", "agent", "pursued"),
+        ev.AttemptScored(1, 1, 0, "plan-1", "Tile the keys by 64", "s1", score_of(1.0, 1.0)),
+        ev.GateDecided(1, "regressed", "slower", 0.93, 0.9, 0.95, 4),
+        ev.DirectionChanged("plan-1", "Tile the keys by 64", "agent", "regressed", "slower"),
+    )
+    items = [{"id": "1", "text": "tile the  keys by 64.", "status": "active"}]
+    told = (await bench.call("plan", items=items)).text.splitlines()
+    assert told[1] == (
+        "tried before: Tile the keys by 64: regressed, 1 attempts, best 0.930x; `lineage` search shows them"
+    )
+    other = [{"id": "1", "text": "prefetch the values", "status": "active"}]
+    assert (await bench.call("plan", items=other)).text == "[>] prefetch the values"
+    bench.session.pursue("plan-1", "Tile the keys by 64", "agent", "")
+    assert "tried before" not in (await bench.call("plan", items=items)).text
+
+
+async def test_a_tool_that_fails_on_its_own_account_is_finished_on_record(bench: Bench):
+    async def fail(message: str, hypothesis: str) -> Submission:
+        raise RuntimeError("a bug")
+
+    bench.trials.submit = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        await bench.call("submit", message="x")
+    done = bench.reader.tail(1, kinds=("tool_finished",))[0].event()
+    assert isinstance(done, ev.ToolFinished) and not done.ok and "RuntimeError: a bug" in done.text
+
+
+async def test_the_record_says_what_was_searched_and_what_a_call_cost(bench: Bench):
+    await bench.call("knowledge_search", query="barriers")
+    bench.session.record(ev.Spent("turn", 5, 40, 3000, 200, 0.0123, "m"), ev.Spent("turn", 5, 40))
+    titles = [e.title for e in bench.reader.tail(9, kinds=("knowledge", "spent"))]
+    assert titles == [
+        "searched barriers",
+        "turn: 3,205 in (3,000 cached), 40 out, $0.0123",
+        "turn: 5 in (0 cached), 40 out",
+    ]
