@@ -23,6 +23,7 @@ from pathlib import Path
 
 from engine.knowledge import personal_directory
 from engine.knowledge_pages import FILE_LIMIT, read_page, read_text
+from engine.lessons import forget
 from engine.private import hidden, without_secrets
 from engine.record.errors import Refused
 
@@ -69,6 +70,8 @@ def remove(page: str, directory: Path | None = None) -> None:
     inside = bool(page.strip("/. ")) and not Path(page).is_absolute() and ".." not in Path(page).parts
     path, folder = store / f"{page}.md", store / page
     if inside and path.is_file():
+        if page.startswith("lesson-"):
+            forget(path)
         path.unlink()
     elif inside and folder.is_dir():
         shutil.rmtree(folder)

@@ -18,7 +18,7 @@ FILE_LIMIT = 8 * 1024 * 1024
 # A text without headings is cut into pieces of this many lines, so that a hit names a place in it.
 PIECE_LINES = 120
 _FRONT = re.compile(r"\A\+\+\+\s*\n(.*?\n)\+\+\+\s*\n", re.DOTALL)
-_KEYS = ("id", "title", "claim", "source", "date", "hardware", "tags", "lesson", "evidence")
+_KEYS = ("id", "title", "claim", "source", "date", "hardware", "tags", "lesson", "evidence", "distilled")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 One rule: a lesson states what the gate and the scorer said, with the attempt or version as its evidence;
 nothing in it is anyone's opinion except the notes, which are marked as such. Distilling twice gives the
-same page, and a person may edit or remove it like any page of theirs.
+same page. A person may edit or remove it: what they changed is never overwritten, and what they removed does not
+come back by itself, only when they ask (`avo knowledge learn RUN`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,22 +23,59 @@ from engine.record.reader import Attempt, Reader, Version
 from engine.record.run import RunFolder
 
 ROWS = 40
+_REMOVED = ".removed-lessons"
+_MARK = re.compile(r'^distilled = "(\w+)"\n', re.MULTILINE)
 _NOTES_LIMIT = 6_000
 _NAME_LIMIT = 140
 
 
 def write(run: RunFolder, directory: Path | None = None) -> Path | None:
-    """Put the run's lessons into a folder of pages (the person's); None when the run has tried nothing yet."""
+    """Put the run's lessons into a folder of pages (the person's).
+
+    None when there is nothing to write: the run has tried nothing yet, or the person edited or removed the page.
+    """
     text = distil(run)
-    if text is None:
-        return None
     store = directory or personal_directory()
-    store.mkdir(parents=True, exist_ok=True)
     path = store / f"{page_id(run)}.md"
+    if text is None or path.name in _removed(store) or edited(path):
+        return None
+    store.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(text, "utf-8")
+    fresh.write_text(_marked(text), "utf-8")
     fresh.replace(path)
     return path
+
+
+def edited(path: Path) -> bool:
+    """Whether somebody changed a page since it was distilled."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        return False
+    found = _MARK.search(text)
+    return found is None or found[1] != _sum(_MARK.sub("", text, count=1))
+
+
+def forget(path: Path) -> None:
+    """Remember that a lesson was removed, so that its run does not bring it back by itself."""
+    names = sorted({*_removed(path.parent), path.name})
+    (path.parent / _REMOVED).write_text("".join(f"{name}\n" for name in names), "utf-8")
+
+
+def _removed(store: Path) -> frozenset[str]:
+    try:
+        return frozenset((store / _REMOVED).read_text("utf-8").split())
+    except OSError:
+        return frozenset()
+
+
+def _marked(text: str) -> str:
+    """The page with its own sum in the front matter, by which an edit is seen."""
+    return text.replace("lesson = true\n", f'lesson = true\ndistilled = "{_sum(text)}"\n', 1)
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def bequeath(from_version: str, run: RunFolder) -> Path | None:
@@ -74,8 +114,8 @@ def distil(run: RunFolder) -> str | None:
 
 def _front(run: RunFolder, problem: str, versions: Sequence[Version], paid: Sequence[Version]) -> str:
     seed = versions[0]
-    best = max(versions, key=lambda v: v.geomean_tflops or 0.0)
-    gain = (best.geomean_tflops or 0.0) / (seed.geomean_tflops or 1.0)
+    best = max((v for v in versions if v.active), key=lambda v: v.version, default=seed)
+    gain = _gain(best, {v.version: v for v in versions})
     first = f"; most of it from: {_short(paid[0].name)}" if paid else ""
     facts = {
         "id": page_id(run),
@@ -88,6 +128,15 @@ def _front(run: RunFolder, problem: str, versions: Sequence[Version], paid: Sequ
     }
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
     return "\n".join(["+++", *lines, f'tags = ["lesson", {json.dumps(problem)}]', "lesson = true", "+++", ""])
+
+
+def _gain(best: Version, versions: Mapping[int, Version]) -> float:
+    """How often faster than the seed: the gate's ratios along the line of descent, which noise touches least."""
+    gain, at = 1.0, best
+    while at.parent is not None and at.parent in versions:
+        gain *= at.ratio or 1.0
+        at = versions[at.parent]
+    return gain
 
 
 def _paid(v: Version, attempts: Sequence[Attempt]) -> str:
@@ -152,8 +201,16 @@ def _short(text: str) -> str:
 
 
 def learn(run: RunFolder) -> Path:
-    """What `avo knowledge learn RUN` does: write the lessons now. Refuses a run that has tried nothing."""
-    path = write(run)
-    if path is None:
+    """What `avo knowledge learn RUN` does: write the lessons now.
+
+    Refuses a run that has tried nothing, and a page that a person has edited.
+    """
+    store = personal_directory()
+    path = store / f"{page_id(run)}.md"
+    if edited(path):
+        raise Refused(f"{path} was edited by hand; to have it written anew: avo knowledge remove {path.stem}")
+    if path.name in (removed := _removed(store)):
+        (store / _REMOVED).write_text("".join(f"{name}\n" for name in sorted(removed - {path.name})), "utf-8")
+    if (found := write(run)) is None:
         raise Refused(f"run {run.name} has tried nothing yet; there is nothing to learn from it")
-    return path
+    return found

@@ -9,6 +9,7 @@ import pytest
 
 from engine import knowledge, lessons
 from engine.data import kernels_directory
+from engine.knowledge_add import remove
 from engine.record import events as ev
 from engine.record.config import RunConfig, save
 from engine.record.errors import Refused
@@ -86,3 +87,39 @@ def test_a_run_that_begins_from_another_inherits_its_lessons(tmp_path: Path) -> 
     assert found.search("tile keys lesson")[0].page == "lesson-climb"
     found.close()
     assert lessons.bequeath("", heir) is None and lessons.bequeath("/nowhere@v1", heir) is None
+
+
+def test_what_a_person_changed_in_a_lesson_is_kept_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    run = run_with(tmp_path, *CLIMB)
+    path = lessons.write(run)
+    assert path is not None and not lessons.edited(path)
+    path.write_text(path.read_text() + "\n## Mine\nOnly on this machine.\n")
+    assert lessons.write(run) is None and "Only on this machine." in path.read_text()
+    with pytest.raises(Refused, match="was edited by hand; to have it written anew: avo knowledge remove lesson-climb"):
+        lessons.learn(run)
+
+
+def test_a_lesson_that_was_removed_comes_back_only_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    run = run_with(tmp_path, *CLIMB)
+    path = lessons.write(run)
+    assert path is not None
+    remove("lesson-climb")
+    assert lessons.write(run) is None and not path.exists()
+    assert lessons.learn(run) == path and path.exists()
+    assert lessons.write(run) == path
+
+
+def test_the_gain_is_the_gates_and_not_two_single_measurements(tmp_path: Path) -> None:
+    lucky = replace(FAST, geomean_tflops=9.9)
+    facts = (
+        *CLIMB[:3],
+        ev.AttemptScored(4, 3, 1, "d4", "Wider", "h4", FAST),
+        ev.VersionCommitted(2, "a2", 1, 4, "improved", "d4", "Wider", replace(SLOW, geomean_tflops=2.0), 1.5, 1.4, 1.6),
+        ev.VersionCommitted(3, "a3", 2, 4, "matched", "d4", "Same", lucky, 1.0, 0.99, 1.01),
+    )
+    path = lessons.write(run_with(tmp_path, *facts), tmp_path / "pages")
+    assert path is not None and 'claim = "v3 reached 3.75x the seed' in path.read_text()
