@@ -127,6 +127,28 @@ async def test_the_card_holds_what_must_not_be_forgotten_within_its_limit(tmp_pa
         await stage.close()
 
 
+async def test_the_card_names_the_lessons_of_earlier_runs_those_handed_on_first(tmp_path: Path) -> None:
+    from engine.knowledge import Knowledge, Place
+
+    def lesson(place: str, name: str, problem: str, date: str) -> None:
+        front = f'title = "Lessons of {name}"\nclaim = "v3 reached 2x"\ndate = "{date}"\nhardware = "a machine"\n'
+        (tmp_path / place).mkdir(exist_ok=True)
+        text = f'+++\n{front}tags = ["lesson", "{problem}"]\nlesson = true\n+++\n## What paid\n- tiles\n'
+        (tmp_path / place / f"lesson-{name}.md").write_text(text)
+
+    lesson("person", "other", "gqa_cuda", "2026-11-22")
+    lesson("person", "same", "mha_cpu", "2026-11-20")
+    lesson("handed", "source", "gqa_cpu", "2026-11-01")
+    with MessagesServer([]) as server:
+        stage = Stage(tmp_path, server.url)
+        stage.session.knowledge = Knowledge((Place("run", tmp_path / "handed"), Place("person", tmp_path / "person")))
+        lines = [line for line in card(stage.session).splitlines() if line.startswith("- lesson-")]
+        assert [line.split(":")[0] for line in lines] == ["- lesson-source", "- lesson-same", "- lesson-other"]
+        assert lines[0] == "- lesson-source: Lessons of source. v3 reached 2x (a machine)"
+        stage.session.knowledge.close()
+        await stage.close()
+
+
 async def test_a_review_is_a_conversation_of_its_own_and_costs_from_the_same_budget(tmp_path: Path) -> None:
     answers = [
         Fault("eof", after=3),

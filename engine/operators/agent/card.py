@@ -16,6 +16,7 @@ from engine.session import Session
 
 LINEAGE_ROWS = 15
 LEDGER_ROWS = 60
+LESSONS = 6
 CHARACTERS_PER_TOKEN = 3.5
 _NOTES_LIMIT, _DIRECTIONS_LIMIT, _LEDGER_LIMIT, _SUMMARY_LIMIT = 12_000, 16_000, 12_000, 16_000
 _OVER = frozenset({"improved", "matched", "regressed", "incorrect", "skipped", "vetoed", "withdrawn", "offered"})
@@ -32,6 +33,7 @@ def card(session: Session, *, summary: str = "", reason: str = "") -> str:
         _section("Plan", _plan(reader)),
         _section("Notes", _notes(reader)),
         _section("Directions given to you", _directions(reader)),
+        _section("Lessons of earlier runs: read them with `knowledge_read` before you begin", _lessons(session)),
         _section("Handoff: your own words at the end of the conversation before", summary[:_SUMMARY_LIMIT]),
         _next(reader),
     ]
@@ -149,6 +151,16 @@ def _directions(reader: Reader) -> str:
         kept.append(line if len(line) <= room else f"{line[:room]} … (the rest is in the journal)")
         room -= len(line)
     return "\n".join(kept)
+
+
+def _lessons(session: Session) -> str:
+    """What earlier runs learned: those handed to this run first, then those of the same problem, then the newest."""
+    if session.knowledge is None:
+        return ""
+    pages = [p for p in session.knowledge.pages() if p.lesson]
+    pages.sort(key=lambda p: p.date, reverse=True)
+    pages.sort(key=lambda p: (p.place != "run", session.problem.name not in p.tags))
+    return "\n".join(f"- {p.id}: {clip(p.title)}. {clip(p.claim)} ({p.hardware})" for p in pages[:LESSONS])
 
 
 def _given(reader: Reader) -> list[ev.DirectionChanged]:
