@@ -289,6 +289,10 @@ def _showing(commands: Any) -> None:
     replay.add_argument("--speed", type=_speed, default=60.0, metavar="X", help="times as fast as it was, or max (60)")
     replay.add_argument("--plain", action="store_true", help="lines instead of the control room")
     _runs_only(replay)
+    serve = _command(commands, "serve", "serve:serve", "show a run's control room in a browser", run="?", json=False)
+    serve.add_argument("--control", action="store_true", help="let the browser steer too, not only look")
+    serve.add_argument("--host", metavar="H", default="127.0.0.1", help="the address to serve on (default 127.0.0.1)")
+    serve.add_argument("--port", type=_count0, metavar="N", default=8765, help="the port (default 8765; 0: any free)")
     report = _command(commands, "report", "report:report", "write a run's figures and tables as one HTML page", run="!")
     report.add_argument("-o", "--output", required=True, metavar="DIR", help="a folder; an earlier report is replaced")
 
