@@ -13,7 +13,13 @@ from served import Scorer, path_without
 
 @pytest.fixture(scope="session")
 def cache() -> Iterator[Path]:
-    """A build cache of the tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others)."""
+    """A build cache of the tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others).
+
+    AVO_TEST_CACHE names one that is kept, and may have been filled before.
+    """
+    if kept := os.environ.get("AVO_TEST_CACHE"):
+        yield Path(kept)
+        return
     with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

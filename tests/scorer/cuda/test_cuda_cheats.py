@@ -72,3 +72,10 @@ def test_the_grouped_seed_passes_its_own_suite(scorer):
     gqa = kernels_directory() / "gqa_cuda"
     result = scorer.score(gqa / "seed", problem=gqa)
     assert result["correct"], result["reason"]
+
+
+def test_the_worker_that_was_judged_was_confined(scorer):
+    result = scorer.score(MHA / "seed", problem=MHA)
+    found = {check["name"]: check for check in result["integrity"]["checks"]}
+    print(found["worker-sandbox"]["detail"])
+    assert found["worker-sandbox"]["passed"], found["worker-sandbox"]["detail"]
