@@ -23,7 +23,8 @@ from engine.record.run import SUMS, RunFolder
 from engine.scorer.toolchain import default_cache
 
 MB = 1_000_000
-BUDGET_S = 0.5
+BUDGET_S, END_S = 0.5, 5.0
+LATE_S = 10.0  # with work left over, the next round comes so soon
 SMALL_BYTES = 4096  # a smaller file takes one block anyway
 BATCH = 256
 FIRST_S = 10.0
@@ -32,8 +33,8 @@ KEPT_CANDIDATES = 64
 KEPT_EPOCHS = 2
 CACHE_YOUNG_S = 3600.0
 PARTIAL = ".part"
-_LIVE = frozenset({".pid", ".sock", ".lock", PARTIAL})
-_NO_LOGS = frozenset({"candidates"})
+CANDIDATES = "candidates"
+_LIVE = (".pid", ".sock", ".lock", PARTIAL)
 
 
 @dataclass(slots=True)
@@ -47,79 +48,80 @@ class Tidied:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
+    path: str
     size: int
     mtime: float
 
 
 class Housekeeper:
-    """One run's. `tidy` touches no database and may run in a thread."""
+    """One run's. `tidy` touches no database and may run in a thread. The artifacts are walked once a round."""
 
     def __init__(self, run: RunFolder, rule: Housekeeping) -> None:
         self._run, self._rule = run, rule
+        self._root = str(run.artifacts)
         self._next = time.monotonic() + FIRST_S  # an engine that resumes has better things to do
         self._known: set[str] | None = None
-
-    # --- tidying ---------------------------------------------------------------------------
+        self._sizes: dict[str, int] = {}
 
     def due(self) -> bool:
         """Whether a round should be made at this boundary."""
         return time.monotonic() >= self._next
 
     def tidy(self, *, everything: bool = False) -> Tidied:
-        """One round. `everything` takes the time that it takes: the run ends."""
-        begin = time.monotonic()
+        """One round. `everything`: the run ends, and nobody waits for the next turn."""
         done = Tidied()
-        end = float("inf") if everything else begin + BUDGET_S
         with contextlib.suppress(OSError):  # a full or read-only disk is said by whoever has to write
-            self._compress(done, end)
-            self._write_sums(end, settled_s=0.0 if everything else SETTLED_S)
-            self._within_quota(done)
+            logs = list(self._logs())
+            end = time.monotonic() + (END_S if everything else BUDGET_S)
+            logs = self._compress(logs, done, end)
+            self._write_sums(logs, end, settled_s=0.0 if everything else SETTLED_S)
+            self._within_quota(logs, done, end)
             self._workspace(done)
             self._rotate(self._run.engine_log, self._run.artifacts / "scorer.log")
-            self._cache(done, end)
-        late = time.monotonic() >= end
-        self._next = time.monotonic() + (1.0 if late else self._rule.every_s)
+            self._cache(end)
+            self._next = time.monotonic() + (LATE_S if time.monotonic() >= end else self._rule.every_s)
+            return done
+        self._next = time.monotonic() + self._rule.every_s
         return done
 
     def _logs(self) -> Iterator[_File]:
-        """Finished logs under artifacts/, any age."""
-        for folder, folders, names in os.walk(self._run.artifacts):
-            if folder == str(self._run.artifacts):
-                folders[:] = [f for f in folders if f not in _NO_LOGS]
-                continue
-            yield from _files(Path(folder), names)
+        """Every log under artifacts/, any age."""
+        for entry in _entries(self._root):
+            if entry.is_dir(follow_symlinks=False) and entry.name != CANDIDATES:
+                yield from _walk(entry.path)
 
-    def _compress(self, done: Tidied, end: float) -> None:
+    def _compress(self, logs: list[_File], done: Tidied, end: float) -> list[_File]:
+        """Compress what is old; the logs as they lie now."""
         old = time.time() - 60 * self._rule.compress_after_minutes
-        plain = [f for f in self._logs() if f.mtime < old and f.size > SMALL_BYTES and f.path.suffix != ".gz"]
+        plain = [f for f in logs if f.mtime < old and f.size > SMALL_BYTES and not f.path.endswith(".gz")]
         batch = [*sorted(plain, key=lambda f: f.mtime), *self._epochs(old)][:BATCH]
         self._forget(f.path for f in batch)  # first: a file without its hash is not wrong, a hash without its file is
+        became: dict[str, _File] = {}
         for file in batch:
             if time.monotonic() >= end:
-                return
-            _squeeze(file)
-            done.compressed += 1
+                break
+            became[file.path] = _squeeze(file)
+        done.compressed = len(became)
+        return [became.get(f.path, f) for f in logs]
 
     def _epochs(self, old: float) -> list[_File]:
         """The agent's conversations that no resume reads any more."""
-        folder = self._run.path / "agent"
-        found = [f for f in _files(folder, _names(folder)) if f.path.suffix == ".jsonl"]
+        found = [f for f in _plain(str(self._run.path / "agent")) if f.path.endswith(".jsonl")]
         return [f for f in sorted(found, key=lambda f: f.mtime)[:-KEPT_EPOCHS] if f.mtime < old]
 
-    def _write_sums(self, end: float, settled_s: float) -> None:
+    def _write_sums(self, logs: list[_File], end: float, settled_s: float) -> None:
         """Append the hash of each log that is new or was written again (`sha256sum -c` reads the same file)."""
         place, now = self._run.artifacts / SUMS, time.time()
         known = self._sums()
         since = place.stat().st_mtime if place.exists() else 0.0
-        fresh = [f for f in self._logs() if now - f.mtime >= settled_s and "\n" not in f.path.name]
-        fresh = [f for f in fresh if self._name(f.path) not in known or f.mtime > since]
+        settled = [f for f in logs if now - f.mtime >= settled_s and "\n" not in f.path]
+        fresh = [f for f in settled if self._name(f.path) not in known or f.mtime > since]
         self._forget(f.path for f in fresh)
         lines = []
         for file in fresh:
             if time.monotonic() >= end:
                 break
-            with contextlib.suppress(FileNotFoundError), file.path.open("rb") as opened:
+            with contextlib.suppress(FileNotFoundError), open(file.path, "rb") as opened:  # noqa: PTH123 thousands
                 lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {self._name(file.path)}\n")
                 known.add(self._name(file.path))
         if lines:
@@ -127,10 +129,9 @@ class Housekeeper:
                 sums.writelines(lines)
             os.utime(place, (now, now))
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: str) -> str:
         """A file's path under artifacts/; "" for one that lies elsewhere."""
-        inside = path.is_relative_to(self._run.artifacts)
-        return path.relative_to(self._run.artifacts).as_posix() if inside else ""
+        return path[len(self._root) + 1 :] if path.startswith(self._root + "/") else ""
 
     def _sums(self) -> set[str]:
         if self._known is None:
@@ -139,7 +140,7 @@ class Housekeeper:
             self._known = {line[66:] for line in text.splitlines() if len(line) > 66}
         return self._known
 
-    def _forget(self, paths: Iterable[Path]) -> None:
+    def _forget(self, paths: Iterable[str]) -> None:
         """Take the lines of files out of the sums."""
         place, known = self._run.artifacts / SUMS, self._sums()
         gone = {self._name(p) for p in paths} & known
@@ -152,42 +153,68 @@ class Housekeeper:
         fresh.replace(place)
         known -= gone
 
-    def _within_quota(self, done: Tidied) -> None:
+    def _candidates(self) -> list[_File]:
+        """Attempts' sources, oldest first. A folder's content never changes, so each is measured once."""
+        found = []
+        for entry in _entries(str(self._run.artifacts / CANDIDATES)):
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                if entry.name not in self._sizes:
+                    self._sizes[entry.name] = sum(f.size for f in _plain(entry.path))
+                found.append(_File(entry.path, self._sizes[entry.name], entry.stat().st_mtime))
+        return sorted(found, key=lambda f: f.mtime)
+
+    def _within_quota(self, logs: list[_File], done: Tidied, end: float) -> None:
         """Over the quota, attempts' sources go first, then logs, the oldest first."""
-        limit, logs = self._rule.artifacts_mb * MB, sorted(self._logs(), key=lambda f: f.mtime)
-        candidates = sorted(_folders(self._run.artifacts / "candidates"), key=lambda f: f.mtime)
-        total = sum(f.size for f in [*logs, *candidates])
+        limit, candidates = self._rule.artifacts_mb * MB, self._candidates()
+        before = total = sum(f.size for f in [*logs, *candidates])
         if total <= limit:
             return
-        before, gone = total, []
-        for file in [*candidates[:-KEPT_CANDIDATES], *logs]:
-            if total <= 0.9 * limit:
-                break
-            total -= file.size
-            gone.append(file)
-        dropped = [f for f in gone if f.path.parent.name != "candidates"]
-        self._forget(f.path for f in dropped)
-        for file in gone:
-            _remove(file.path)
+        sources = candidates[:-KEPT_CANDIDATES]
+        removed = self._remove_until(sources, total - 0.9 * limit, end)
+        total -= sum(f.size for f in removed)
+        dropped = self._drop_logs(logs, total - 0.9 * limit, end) if len(removed) == len(sources) else []
         if dropped:
             done.dropped_before = max(f.mtime for f in dropped) + 60.0
-        done.notes.append(
-            f"artifacts/ held {before / MB:,.0f} MB, over its quota of {self._rule.artifacts_mb:g}: "
-            f"the {len(gone) - len(dropped)} oldest candidates and {len(dropped)} oldest logs were removed"
-        )
+        if removed or dropped:
+            done.notes.append(
+                f"artifacts/ held {before / MB:,.0f} MB, over its quota of {self._rule.artifacts_mb:g}: "
+                f"the {len(removed)} oldest candidates and {len(dropped)} oldest logs were removed"
+            )
+
+    def _drop_logs(self, logs: list[_File], size: float, end: float) -> list[_File]:
+        chosen: list[_File] = []
+        for file in sorted(logs, key=lambda f: f.mtime):
+            if size <= 0 or len(chosen) >= BATCH:
+                break
+            size -= file.size
+            chosen.append(file)
+        self._forget(f.path for f in chosen)
+        return self._remove_until(chosen, float("inf"), end)
+
+    def _remove_until(self, files: list[_File], size: float, end: float) -> list[_File]:
+        """Remove files, in this order, until so many bytes are gone or the time is up; which."""
+        gone = []
+        for file in files:
+            if size <= 0 or time.monotonic() >= end:
+                break
+            _remove(file.path)
+            size -= file.size
+            gone.append(file)
+        return gone
 
     def _workspace(self, done: Tidied) -> None:
         """Over the quota, what is not a source goes, the largest first."""
-        limit = self._rule.workspace_mb * MB
-        files = [f for folder, _, names in os.walk(self._run.workspace) for f in _files(Path(folder), names)]
-        total = sum(f.size for f in files)
+        limit, top = self._rule.workspace_mb * MB, str(self._run.workspace)
+        files = list(_walk(top))
+        before = total = sum(f.size for f in files)
         if total <= limit:
             return
-        gone, before = 0, total
+        gone = 0
         for file in sorted(files, key=lambda f: -f.size):
             if total <= 0.9 * limit:
                 break
-            if not (file.path.parent == self._run.workspace and is_source(file.path.name)):
+            folder, _, name = file.path.rpartition("/")
+            if not (folder == top and is_source(name)):
                 _remove(file.path)
                 total, gone = total - file.size, gone + 1
         done.notes.append(
@@ -204,65 +231,63 @@ class Housekeeper:
                 _partial(log).replace(log.with_name(log.name + ".1.gz"))
                 os.truncate(log, 0)
 
-    def _cache(self, done: Tidied, end: float) -> None:
-        """The build cache is every run's: the builds that were not used for longest go."""
-        cache, now = default_cache(), time.time()
-        for left in cache.glob("tmp-*"):
-            if now - left.stat().st_mtime > CACHE_YOUNG_S:
-                _remove(left)
-        builds = sorted(_files(cache, [n for n in _names(cache) if n.startswith("candidate-")]), key=lambda f: f.mtime)
+    def _cache(self, end: float) -> None:
+        """The build cache is every run's: the builds that were made longest ago go."""
+        cache, now = str(default_cache()), time.time()
+        for entry in _entries(cache):
+            if entry.name.startswith("tmp-") and now - entry.stat(follow_symlinks=False).st_mtime > CACHE_YOUNG_S:
+                _remove(entry.path)
+        builds = [f for f in _plain(cache) if f.path[len(cache) + 1 :].startswith("candidate-")]
         total, limit = sum(f.size for f in builds), self._rule.cache_mb * MB
-        if total <= limit:
-            return
-        for file in builds:
-            if total <= 0.8 * limit or time.monotonic() >= end or now - file.mtime < CACHE_YOUNG_S:
-                break
-            _remove(file.path)
-            total -= file.size
+        if total > limit:
+            old = [f for f in sorted(builds, key=lambda f: f.mtime) if now - f.mtime > CACHE_YOUNG_S]
+            self._remove_until(old, total - 0.8 * limit, end)
 
 
-def _squeeze(file: _File) -> None:
+def _squeeze(file: _File) -> _File:
     """Replace a file by its compressed twin, which has its time. Killed anywhere, one of the two is whole."""
-    packed = file.path.with_name(file.path.name + ".gz")
-    with file.path.open("rb") as source, gzip.open(_partial(packed), "wb", 6) as target:
+    path = Path(file.path)
+    packed = path.with_name(path.name + ".gz")
+    with path.open("rb") as source, gzip.open(_partial(packed), "wb", 6) as target:
         shutil.copyfileobj(source, target)
     os.utime(_partial(packed), (file.mtime, file.mtime))
     _partial(packed).replace(packed)
-    file.path.unlink()
+    path.unlink()
+    return _File(str(packed), packed.stat().st_size, file.mtime)
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + PARTIAL)
 
 
-def _files(folder: Path, names: Iterable[str]) -> Iterator[_File]:
-    """Plain files of one folder; one that goes meanwhile is left out."""
-    for name in names:
-        path = folder / name
-        with contextlib.suppress(OSError):
-            found = path.lstat()
-            if path.is_file() and not path.is_symlink() and path.suffix not in _LIVE:
-                yield _File(path, found.st_size, found.st_mtime)
-
-
-def _folders(place: Path) -> Iterator[_File]:
-    for name in _names(place):
-        path = place / name
-        with contextlib.suppress(OSError):
-            if path.is_dir() and not name.startswith("."):
-                yield _File(path, sum(f.size for f in _files(path, _names(path))), path.stat().st_mtime)
-
-
-def _names(folder: Path) -> list[str]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        return os.listdir(folder)  # noqa: PTH208 names are all that is wanted of thousands
+        with os.scandir(folder) as found:
+            return list(found)
     except OSError:
         return []
 
 
-def _remove(path: Path) -> None:
+def _plain(folder: str) -> Iterator[_File]:
+    """Plain files of one folder; one that goes meanwhile is left out."""
+    for entry in _entries(folder):
+        with contextlib.suppress(OSError):
+            if entry.is_file(follow_symlinks=False) and not entry.name.endswith(_LIVE):
+                found = entry.stat(follow_symlinks=False)
+                yield _File(entry.path, found.st_size, found.st_mtime)
+
+
+def _walk(folder: str) -> Iterator[_File]:
+    """Plain files of a folder and of those in it; links are not followed."""
+    yield from _plain(folder)
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+
+
+def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
+        if Path(path).is_dir() and not Path(path).is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            os.unlink(path)  # noqa: PTH108 thousands of them

@@ -9,6 +9,7 @@ import asyncio
 import fnmatch
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,14 +174,25 @@ def _own(name: str) -> str:
 
 
 def _text(session: Session, name: str) -> str:
-    root, inside, _ = _root_of(session, name)
-    data = confined.read(root, inside)
+    data = _bytes(session, name)
     if b"\0" in data:
         raise Refused(f"{name} is not text ({len(data):,} bytes); look at it with `shell`")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(f"{name} is not UTF-8 text (byte {error.start}); look at it with `shell`") from error
+
+
+def _bytes(session: Session, name: str, limit: int = confined.READ_LIMIT) -> bytes:
+    """A file's content; an old log of the run's, which housekeeping has compressed, as it was."""
+    root, inside, _ = _root_of(session, name)
+    packed = inside if inside.endswith(".gz") or (root / inside).exists() else f"{inside}.gz"
+    if root != session.folder.artifacts or not packed.endswith(".gz") or not (root / packed).is_file():
+        return confined.read(root, inside, limit)
+    try:
+        return zlib.decompressobj(wbits=31).decompress(confined.read(root, packed, limit), limit)
+    except zlib.error as error:
+        raise Refused(f"{name} is damaged: {error}") from error
 
 
 def _names(session: Session, path: str) -> list[str]:
@@ -194,9 +206,8 @@ def _names(session: Session, path: str) -> list[str]:
 def _texts(session: Session, names: list[str]) -> Iterator[tuple[str, str]]:
     """What can be searched: text files that are not huge."""
     for name in names:
-        root, inside, _ = _root_of(session, name)
         try:
-            data = confined.read(root, inside, FIND_BYTES)
+            data = _bytes(session, name, FIND_BYTES)
         except Refused:
             continue
         if b"\0" not in data:

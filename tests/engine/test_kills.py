@@ -118,8 +118,13 @@ def told(died):
     print(f"\n{sum(died.values())} kills survived: {lines}")
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("kills", [7, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(7, marks=pytest.mark.timeout(300)),
+        pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    ],
+)
 def test_killed_in_every_phase_while_it_is_steered_nothing_is_lost_and_nothing_done_twice(new_run, kills):
     run = new_run(CLIMB, PHASED, "again", operator="reaped:scripted", supervisor=UNATTENDED)
     died = kill_many(run, kills, UNMODELLED, random.Random(kills))
@@ -129,8 +134,13 @@ def test_killed_in_every_phase_while_it_is_steered_nothing_is_lost_and_nothing_d
     assert not set(UNMODELLED) - set(died), f"no kill fell into {set(UNMODELLED) - set(died)}"
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(3, marks=pytest.mark.timeout(300)),
+        pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    ],
+)
 def test_the_agent_killed_in_every_phase_loses_nothing_and_does_nothing_twice(new_run, kills):
     phases = reaper.PHASES if kills > 10 else ("model stream", "compaction", "git commit")
     with MessagesServer(Climber(), window_tokens=40_000, keep=2) as server:

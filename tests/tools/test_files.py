@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import threading
@@ -177,3 +178,14 @@ async def test_what_root_writes_belongs_to_the_workspaces_owner(bench: Bench):
     await bench.call("write", path="new/a.cpp", content="x")
     for path in (bench.workspace / "new", bench.workspace / "new" / "a.cpp"):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
+
+
+async def test_an_old_log_that_was_compressed_reads_and_is_found_as_before(bench: Bench) -> None:
+    (bench.folder.artifacts / "build.log.gz").write_bytes(gzip.compress(b"warning: spill\n"))
+    for name in ("artifacts/build.log", "artifacts/build.log.gz"):
+        assert "warning: spill" in (await bench.call("read", path=name)).text
+    found = await bench.call("find", pattern="spill", path="artifacts/")
+    assert found.text == "artifacts/build.log.gz:1: warning: spill"
+    (bench.folder.artifacts / "bad.log.gz").write_bytes(b"not compressed")
+    assert "is damaged" in (await bench.call("read", path="artifacts/bad.log")).text
+    assert not (await bench.call("read", path="artifacts/../journal.db")).ok
