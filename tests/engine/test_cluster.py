@@ -179,6 +179,28 @@ async def test_cancelling_an_evaluation_ends_it_on_its_node(open_cluster, candid
     assert (await evaluate(cluster, candidate(3)))[1] == 4.0
 
 
+def test_a_run_scores_on_the_cluster_and_still_hears_its_signals(new_run, nodes):
+    turns = (
+        [["write", "// speed: 1"], ["variants", [1.5, 3.0, "die", 2.0]]],
+        [["write", "// speed: 2"], ["submit"]],
+        [["sleep", 60]],
+    )
+    run = new_run(*turns, scorer={"ray": nodes.address, "threads": 1})
+    process = run.start()
+    run.until(lambda r: "sleep" in run.doing(r))
+    process.send_signal(signal.SIGTERM)
+    run.until(lambda r: run.state(r) == "stopping")
+    process.send_signal(signal.SIGTERM)
+    assert run.finish(process) == 0, run.log()
+    with run.read() as reader:
+        assert sorted(a.name for a in reader.attempts() if a.name.startswith("variant")) == [
+            "variant 0", "variant 1", "variant 3",
+        ]  # fmt: skip
+        assert reader.head() == 1
+        assert [e.event().reason for e in reader.tail(1, kinds=("state",))] == ["stopped by SIGTERM"]
+    assert "Traceback" not in run.log()
+
+
 def test_no_cluster_is_one_line(tmp_path):
     ray.shutdown()
     with pytest.raises(ScorerError, match=r"no Ray cluster at '127\.0\.0\.1:1'") as caught:
