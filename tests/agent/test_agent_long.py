@@ -44,18 +44,21 @@ async def _work(tmp_path: Path, url: str, turns: int, window_tokens: int) -> dic
     stage.tools["shell"].answer = lambda a: "output of the tool\n" * 60
     stage.agent.client = client = PatientClient(stage.config.model)
     busy: list[float] = []
+    processor: list[float] = []
     grown_from = 0.0
     for turn in range(turns):
         if turn == min(100, turns // 3):
             grown_from = _resident_mb()
-        client.waited_s, before = 0.0, time.monotonic()
+        client.waited_s, before, worked = 0.0, time.monotonic(), time.process_time()
         await stage.turn()
+        processor.append((time.process_time() - worked) * 1e3)
         busy.append((time.monotonic() - before - client.waited_s) * 1e3)
     done = [c["n"] for c in stage.tools["shell"].done]
     assert done == list(range(len(done))) and len(done) >= turns - 40
     found = {
         "epochs": stage.agent.history.epoch,
         "median_ms": statistics.median(busy),
+        "median_cpu_ms": statistics.median(processor),
         "p95_ms": sorted(busy)[int(len(busy) * 0.95)],
         "grown_mb": _resident_mb() - grown_from,
         "spent": sum(v for v in (stage.reader.spend().input_tokens, stage.reader.spend().output_tokens)),
