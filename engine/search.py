@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 import traceback
+from dataclasses import replace
 from typing import Any
 
 from engine import budget, intake, lessons, operators, resume, tools
@@ -163,7 +164,21 @@ class Search:
                         return f"nothing left to try: {end}"
                     ignored = self.inbox.open  # somebody just said what to try; one more turn to take it up
         except Finished as end:
+            await self._last_word()
             return str(end)
+
+    async def _last_word(self) -> None:
+        """At a limit, judge what was measured faster and had no time to be submitted. A stop waits for nothing."""
+        used = budget.usage(self.reader, self.watch.elapsed_s)
+        full = replace(self.limits, minutes=None, usd=None, tokens=None)
+        if self.stop_reason or self.config.operator == "playbook" or budget.reached(full, used):
+            return
+        self.session.begin_turn(self.session.turn)
+        try:
+            await tools.stop_jobs(self.session.tools)
+            await self.session.guard(self.trials.last_word())
+        except (Refused, ScorerError, Interrupted) as why:
+            self.journal.append(ev.Warned(f"the last candidate could not be judged: {_line(why)}"))
 
     async def _found(self) -> None:
         """Version 0 and the baselines, when the run has none yet."""

@@ -29,6 +29,7 @@ from engine.session import Evaluation, Profile, Pursuit, Session, Submission, Va
 from engine.settle import settled
 
 SEED_DIRECTION = "seed"
+WORTH_A_VERDICT = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class RunTrials:
         self._judged: dict[tuple[str, int], Submission] = {}
         self._folders: dict[int, Path] = {}
         self.submitting = False
+        self._promising = ""
         self.seconds_left = math.inf
         self.step = last_step(reader)
 
@@ -73,7 +75,11 @@ class RunTrials:
         """Score the workspace as one attempt."""
         names = self._asked(suite, configurations)
         async with self._busy:
-            return await self._informed(self._take(), suite, names, hypothesis, self._session.pursuit)
+            candidate = self._take()
+            found = await self._informed(candidate, suite, names, hypothesis, self._session.pursuit)
+        if found.score.correct and (found.paired_ratio or 0.0) >= WORTH_A_VERDICT:
+            self._promising = candidate.source_hash
+        return found
 
     async def evaluate_all(
         self, suite: str, configurations: Sequence[str] | None, variants: Sequence[Variant]
@@ -170,12 +176,21 @@ class RunTrials:
         )
         return Evaluation(number, score, diff, log, earlier)
 
+    async def last_word(self) -> Submission | None:
+        """At a limit: the gate's verdict on a workspace that was measured faster and that nobody submitted yet.
+
+        None when there is no such thing. What was correct and faster shall not be lost to a limit.
+        """
+        if not self._promising or self._take().source_hash != self._promising:
+            return None
+        return await self.submit("the last candidate before the limit", "measured faster, and not yet judged")
+
     # --- submit --------------------------------------------------------------------------
 
     async def submit(self, message: str, hypothesis: str) -> Submission:
         """Judge the workspace against the incumbent, and commit it when it matches or improves."""
         async with self._busy:
-            self.submitting = True
+            self.submitting, self._promising = True, ""
             try:
                 return await self._submit(self._take(), message, hypothesis)
             finally:

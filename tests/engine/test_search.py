@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from engine.lineage import Lineage
 from engine.record import events as ev
 from engine.record.config import Limits
@@ -100,6 +102,27 @@ def test_limits_end_the_run_with_its_work_committed(new_run):
     assert run.finish() == 0
     assert run.ask(lambda r: r.counts()[0]) == 3
     assert facts(run, "state")[-1] == ev.StateChanged("finished", "the limit of 2 versions is reached")
+
+
+@pytest.mark.parametrize(
+    ("after", "versions"),
+    [
+        ([[["sleep", 600]]], 2),
+        ([[["submit"]], [["sleep", 600]]], 2),
+        ([[["write", "// speed: 0.5"]], [["sleep", 600]]], 1),
+    ],
+)
+def test_at_a_limit_what_was_measured_faster_is_judged_before_the_end(new_run, after, versions):
+    run = new_run([["write", "// speed: 3"], ["evaluate"]], *after, limits=Limits(minutes=0.1))
+    assert run.finish() == 0
+    assert run.ask(lambda r: r.counts()[0]) == versions
+    assert facts(run, "state")[-1].reason == "the limit of 0.1 minutes is reached"
+
+
+def test_a_limit_of_attempts_or_versions_is_not_passed_by_the_last_candidate(new_run):
+    run = new_run([["write", "// speed: 3"], ["evaluate"]], [["sleep", 600]], limits=Limits(attempts=1))
+    assert run.finish() == 0
+    assert run.ask(lambda r: r.counts()) == (1, 2)
 
 
 def test_the_time_limit_ends_a_turn_that_hangs(new_run):
