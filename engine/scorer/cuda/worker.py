@@ -5,7 +5,8 @@ One rule: a faulted or killed worker takes its context with it; the judge's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.record.errors import AvoError
@@ -33,7 +34,7 @@ class CudaWorker(Worker):
 
     def _job(self, runner: Path, library: Path, threads: int, fds: tuple[int, ...], info_fd: int) -> Confined:
         """The command line of the worker."""
-        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "CUDA_CACHE_DISABLE": "1"}
+        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "CUDA_CACHE_DISABLE": "1", **same_device(os.environ)}
         arguments = [f"{fd:03d}" for fd in fds]
         if self.confined:
             return device_job(self._children.sandbox, runner, library, arguments, env=env, fds=fds)
@@ -53,6 +54,11 @@ class ConfinedCudaWorker(CudaWorker):
     """The same, in its sandbox."""
 
     confined = True
+
+
+def same_device(environment: Mapping[str, str]) -> dict[str, str]:
+    """What makes the judge's device the worker's: else it would run on the first one, through the other's memory."""
+    return {k: v for k, v in environment.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
 
 
 def reached(start: Callable[[type[CudaWorker], Path], CudaWorker], cache: Path) -> str:
