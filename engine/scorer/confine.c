@@ -4,6 +4,7 @@
  *     --cgroup FILE        join: write "0" to this cgroup.procs
  *     --stage FROM TO      as root: bind FROM onto TO in a mount namespace of our own (what the new uid could not reach)
  *     --uid N              drop to this uid and gid for good, with no groups
+ *     --bare               keep the uid, and give up every capability for good (root without its powers)
  *     --limit NAME=VALUE   as | core | cpu | fsize | nofile | nproc  (setrlimit)
  *     --landlock           from here on only what --ro, --rx and --rw name can be opened; no TCP unless --net
  *     --ro PATH --rx PATH --rw PATH --rd PATH (the last for a device: read, write and ioctl)
@@ -17,6 +18,8 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +29,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "seccomp.h"
 
@@ -189,14 +193,26 @@ static void drop(const char *text) {
     if (setuid(0) == 0 || geteuid() == 0) fail("could become root again from", text);
 }
 
+static void bare(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+    if (geteuid() == 0) { /* the bounding set is what a root's exec would give back */
+        for (int capability = 0; capability < 64; ++capability)
+            if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL) fail("cannot drop", "capabilities");
+        if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0) != 0) fail("cannot set", "securebits");
+    }
+    if (syscall(SYS_capset, &header, none) != 0) fail("cannot drop", "capabilities");
+}
+
 int main(int argc, char **argv) {
     Allowed allowed[MOST];
-    int count = 0, locked = 0, network = 0, filtered = 0, shared = 0, at = 1;
+    int count = 0, locked = 0, network = 0, filtered = 0, shared = 0, powerless = 0, at = 1;
     const char *directory = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (; at < argc && strcmp(argv[at], "--") != 0; ++at) {
         const char *option = argv[at];
         if (strcmp(option, "--landlock") == 0) { locked = 1; continue; }
+        if (strcmp(option, "--bare") == 0) { powerless = 1; continue; }
         if (strcmp(option, "--net") == 0) { network = 1; continue; }
         if (strcmp(option, "--seccomp") == 0) { filtered = 1; continue; }
         if (strcmp(option, "--shared") == 0) { shared = 1; continue; }
@@ -211,6 +227,7 @@ int main(int argc, char **argv) {
         else return fprintf(stderr, "confine: unknown option %s\n", option), FAILED;
     }
     if (at + 1 >= argc) return fprintf(stderr, "confine: no program\n"), FAILED;
+    if (powerless) bare();
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("cannot set", "no_new_privs");
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* changing the uid cleared it */
     if (directory && chdir(directory) != 0) fail("cannot enter", directory);

@@ -50,6 +50,8 @@ class Job:
     network: bool = False
     filtered: bool = True
     worker: bool = False
+    bare: bool = False
+    """Without a `uid` to become: our own, stripped of every capability; the second tier only."""
     devices: tuple[str, ...] = ()
     """Device files that may be opened and controlled; the second tier only."""
     pass_fds: tuple[int, ...] = ()

@@ -25,6 +25,8 @@ def wrap(job: Job, launcher: Path, cache: Path, group: Group | None) -> Confined
     argv = [str(launcher), *(group.options() if group else []), *options]
     if job.uid is not None:
         argv += ["--uid", str(job.uid)]
+    if job.bare:
+        argv.append("--bare")
     argv += [*job.limits.options(), "--landlock"]
     for path in _shown(job):
         argv += ["--rx", path]

@@ -222,8 +222,12 @@ def device_job(
     *,
     env: Mapping[str, str],
     fds: Sequence[int],
+    own_uid: bool = False,
 ) -> Confined:
     """A GPU worker: an unprivileged uid, no new privileges, Landlock with the driver's files, no TCP.
+
+    `own_uid` keeps the judge's uid and gives up its capabilities instead, for drivers that share memory within a user
+    only.
 
     Always the second tier without its filter: CUDA IPC needs the judge's pid and IPC namespaces, and the driver's
     libraries need more system calls and address space than a list could name. Whoever uses it proves that the device
@@ -232,7 +236,8 @@ def device_job(
     job = Job(
         argv=(str(runner), str(library), *arguments),
         env=dict(env),
-        uid=worker_uid(),
+        uid=None if own_uid else worker_uid(),
+        bare=own_uid,
         limits=Limits(file_bytes=1 << 20, open_files=1024),
         readable=((runner, runner), (library, library), *((Path(p), Path(p)) for p in DRIVER if Path(p).exists())),
         system=True,

@@ -14,7 +14,7 @@ from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.cuda import toolchain as tools
 from engine.scorer.cuda.judge import CudaBaseline, CudaJudge
-from engine.scorer.cuda.worker import ConfinedCudaWorker, CudaWorker, reached
+from engine.scorer.cuda.worker import ConfinedCudaWorker, CudaWorker, SameUserCudaWorker, reached
 from engine.scorer.hands import Hands
 from engine.scorer.problem import Problem
 from engine.scorer.timing import Plan
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 # Dense bfloat16 peaks by compute capability (FlashAttention-4's table: H200 0.989, B200 2.25 PFLOP/s).
 DENSE_BF16_GFLOPS = {(9, 0): 989_500.0, (10, 0): 2_250_000.0}
+
+# How workers are held, the strictest first: the driver may share memory only between processes of one user.
+CONFINED: dict[type[CudaWorker], str] = {
+    ConfinedCudaWorker: "landlock, unprivileged uid, no new privileges; no call filter",
+    SameUserCudaWorker: "landlock, the judge's uid without capabilities, no new privileges; no call filter",
+}
 
 
 class CudaDevice:
@@ -42,7 +48,8 @@ class CudaDevice:
         self.hands = Hands(host_tools.hands(host_tools.find()))
         self.judge = CudaJudge(problem, self.hands, threads)
         self._runner = tools.runner(self.toolchain)
-        self._unconfined: str | None = None
+        self._kind: type[CudaWorker] | None = None
+        self._held = ""
         self.limit_gflops: float | None = DENSE_BF16_GFLOPS.get(torch.cuda.get_device_capability())
 
     def label(self) -> str:
@@ -51,24 +58,31 @@ class CudaDevice:
 
     def start(self, built: Built, children: Children, threads: int | None = None) -> Runs:
         """A fresh worker process for a built candidate."""
-        if self._unconfined is None:
-            self._unconfined = self._why_unconfined(children)
-        kind = CudaWorker if self._unconfined else ConfinedCudaWorker
-        worker: Any = self._worker(kind, built.library, children, threads or 1)
+        if self._kind is None:
+            self._kind = self._strictest(children)
+        worker: Any = self._worker(self._kind, built.library, children, threads or 1)
         return worker  # type: ignore[no-any-return]
 
     def confinement(self) -> Check | None:
-        """What holds the workers, None before the first; they run unconfined where the sandbox hides the device."""
-        if self._unconfined is None:
+        """What holds the workers, None before the first; they run unconfined where every sandbox hides the device."""
+        if self._kind is None:
             return None
-        if self._unconfined:
-            return Check("worker-sandbox", False, None, f"none: {self._unconfined}")
-        return Check("worker-sandbox", True, None, "landlock, unprivileged uid, no new privileges; no call filter")
+        return Check("worker-sandbox", self._kind.confined, None, self._held)
 
-    def _why_unconfined(self, children: Children) -> str:
+    def _strictest(self, children: Children) -> type[CudaWorker]:
+        """The strictest kind of worker that reaches the device; what it cannot reach is told with what holds it."""
         if children.sandbox.unsafe:
-            return "--unsafe-no-sandbox"
-        return reached(lambda kind, library: self._worker(kind, library, children, 1), self.toolchain.cache)
+            self._held = "none: --unsafe-no-sandbox"
+            return CudaWorker
+        missed: list[str] = []
+        for kind, words in CONFINED.items():
+            why = reached(lambda k, library: self._worker(k, library, children, 1), self.toolchain.cache, kind)
+            if not why:
+                self._held = f"{words}{f' (not as another user: {missed[0]})' if missed else ''}"
+                return kind
+            missed.append(why)
+        self._held = f"none: {'; '.join(missed)}"
+        return CudaWorker
 
     def _worker(self, kind: type[CudaWorker], library: Path, children: Children, threads: int) -> CudaWorker:
         arena: Any = self.judge.arena

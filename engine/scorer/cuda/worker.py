@@ -31,13 +31,15 @@ class CudaWorker(Worker):
 
     confined = False
     """Whether the command line is wrapped: only once the device was reached from inside (`reached`)."""
+    own_uid = False
 
     def _job(self, runner: Path, library: Path, threads: int, fds: tuple[int, ...], info_fd: int) -> Confined:
         """The command line of the worker."""
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "CUDA_CACHE_DISABLE": "1", **same_device(os.environ)}
         arguments = [f"{fd:03d}" for fd in fds]
         if self.confined:
-            return device_job(self._children.sandbox, runner, library, arguments, env=env, fds=fds)
+            box = self._children.sandbox
+            return device_job(box, runner, library, arguments, env=env, fds=fds, own_uid=self.own_uid)
         return Confined([str(runner), str(library), *arguments], env, fds)
 
     def _failure(self, outcome: int, configuration: str, timeout_s: float) -> CandidateFailed:
@@ -56,19 +58,27 @@ class ConfinedCudaWorker(CudaWorker):
     confined = True
 
 
+class SameUserCudaWorker(ConfinedCudaWorker):
+    """The same, where the driver shares memory only within one user: the judge's uid, without its capabilities."""
+
+    own_uid = True
+
+
 def same_device(environment: Mapping[str, str]) -> dict[str, str]:
     """What makes the judge's device the worker's: else it would run on the first one, through the other's memory."""
     return {k: v for k, v in environment.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
 
 
-def reached(start: Callable[[type[CudaWorker], Path], CudaWorker], cache: Path) -> str:
-    """Why the device cannot be reached from inside the sandbox, or "" when it can.
+def reached(
+    start: Callable[[type[CudaWorker], Path], CudaWorker], cache: Path, kind: type[CudaWorker] = ConfinedCudaWorker
+) -> str:
+    """Why the device cannot be reached from inside this kind's sandbox, or "" when it can.
 
     The runner maps the judge's device memory before it loads a candidate: told to load one that is not there, it fails
     with that, and with nothing earlier, exactly when it could.
     """
     try:
-        start(ConfinedCudaWorker, cache / NO_LIBRARY).close()
+        start(kind, cache / NO_LIBRARY).close()
     except CandidateFailed as failed:
         return "" if NO_LIBRARY in failed.failure.reason else failed.failure.reason
     except AvoError as error:

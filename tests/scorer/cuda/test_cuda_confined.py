@@ -12,7 +12,12 @@ from engine.scorer.landlock import wrap
 
 SCRIPT = """
 id -u
-while read -r name value; do [ "$name" = NoNewPrivs: ] && echo "privileges $value"; done < /proc/self/status
+while read -r name value; do
+  [ "$name" = NoNewPrivs: ] && echo "privileges $value"
+  [ "$name" = CapEff: ] && echo "powers $value"
+  [ "$name" = CapBnd: ] && [ "$1" = own ] && echo "bound $value"
+done < /proc/self/status
+[ "$1" = own ] && shift
 cat "$1" 2>/dev/null && echo read
 echo x > /tmp/device-job-was-here 2>/dev/null && echo wrote
 ls /usr >/dev/null && echo usr
@@ -20,25 +25,36 @@ cat /proc/devices >/dev/null && echo devices
 """
 
 
-def test_a_gpu_worker_is_nobody_sees_the_driver_and_nothing_of_ours(tmp_path):
+def job_of(secret, *, own_uid):
+    """A shell in the GPU worker's place, told to look around and for `secret`: what it said, line by line."""
     try:
         chosen = sandbox.choose()
     except Refused as refused:
         pytest.skip(str(refused))
-    secret = tmp_path / "secret"
-    secret.write_text("secret\n")
     confined = sandbox.Sandbox(sandbox.LANDLOCK, (), chosen.cache, tools.launcher(tools.find()))
     shell = tools.default_cache() / "no-such-candidate.so"
-    job = sandbox.device_job(confined, tools.runner(tools.find()), shell, [], env={"PATH": "/usr/bin:/bin"}, fds=())
+    runner = tools.runner(tools.find())
+    env = {"PATH": "/usr/bin:/bin"}
+    job = sandbox.device_job(confined, runner, shell, [], env=env, fds=(), own_uid=own_uid)
     begin = job.argv.index("--")
-    argv = [*job.argv[: begin + 1], "/bin/sh", "-c", SCRIPT, "sh", str(secret)]
+    look = ["own"] if own_uid and os.geteuid() == 0 else []
+    argv = [*job.argv[: begin + 1], "/bin/sh", "-c", SCRIPT, "sh", *look, str(secret)]
     done = subprocess.run(argv, env=job.env, capture_output=True, text=True, timeout=20)
-    assert "Landlock" not in done.stderr, done.stderr
-    said = done.stdout.split()
-    assert said[0] == (str(sandbox.worker_uid()) if os.geteuid() == 0 else str(os.getuid()))
-    assert "privileges 1" in done.stdout
-    assert {"usr", "devices"} <= set(said)
+    assert "confine: " not in done.stderr, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("own_uid", [False, True], ids=["another-user", "same-user"])
+def test_a_gpu_worker_has_no_powers_sees_the_driver_and_nothing_of_ours(own_uid, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    said = job_of(secret, own_uid=own_uid)
+    becomes = os.geteuid() == 0 and not own_uid
+    assert said[0] == str(sandbox.worker_uid() if becomes else os.getuid())
+    assert {"privileges 1", "powers 0000000000000000", "usr", "devices"} <= set(said)
     assert not {"secret", "read", "wrote"} & set(said)
+    if own_uid and os.geteuid() == 0:
+        assert "bound 0000000000000000" in said, "an exec would give the powers back"
 
 
 def test_devices_are_named_one_by_one():
