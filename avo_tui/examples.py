@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 EXAMPLES = {
-    "run": "avo run gqa_cpu --minutes 30 --name night",
+    "run": "avo run gqa_cpu --minutes 30 --name night\n"
+    "  avo run mha_cuda --device 0 --device 1      score on two GPUs side by side\n"
+    "  avo run mha_cuda --scorer ray               score on the nodes of a Ray cluster",
     "attach": "avo attach night --readonly",
     "resume": "avo resume night --minutes 60",
     "watch": "avo watch night              leave it running, in tmux or with nohup",
