@@ -122,7 +122,7 @@ def live_a_week(run, tmp_path, *, attempts, events, commits, minutes):
 
 
 WEEK = {"attempts": 10_000, "events": 1_000_000, "commits": 60, "minutes": 30}
-HOUR = {"attempts": 120, "events": 12_000, "commits": 4, "minutes": 1}
+HOUR = {"attempts": 120, "events": 12_000, "commits": 4, "minutes": 1.5}
 
 
 @pytest.mark.parametrize(
