@@ -7,10 +7,14 @@ command (a worker writes).
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import os
 import signal
 import sqlite3
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +25,7 @@ from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
 from textual.timer import Timer
+from textual.worker import Worker, WorkerState
 
 from avo_tui import keys, prefs, terminal
 from avo_tui.attention import Attention
@@ -28,14 +33,14 @@ from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
 from avo_tui.model import host
 from avo_tui.model.lines import EMPTY, Line
-from avo_tui.model.snapshot import Snapshot
+from avo_tui.model.snapshot import ATTEMPTS, Snapshot
 from avo_tui.replay import Player, speed_of
 from avo_tui.themes import PALETTES, Palette
 from engine.record import commands
 from engine.record.commands import Verb
 from engine.record.errors import AvoError
 from engine.record.events import Event
-from engine.record.reader import Entry, Reader
+from engine.record.reader import Attempt, Entry, Reader
 from engine.record.run import RunFolder
 
 MESSAGE_S = 6.0
@@ -43,6 +48,7 @@ QUIT_TWICE_S = 3.0
 PAGE = 400
 PLAY_S = 0.2
 HOST_S = 15.0
+AHEAD_S = 0.5
 GRACE_S = 0.5  # before a dialog takes keys
 T = TypeVar("T")
 
@@ -124,6 +130,7 @@ class AvoApp(App[int]):
             self.feed.start()
             self.set_interval(1.0, self._tick)
             self.set_interval(60.0, self._remember)
+            self.set_timer(AHEAD_S, lambda: self.run_worker(_import_ahead, thread=True, exit_on_error=False))
             self._playing = self.set_interval(PLAY_S, self._play_on, pause=True)
             if self._replay:
                 self.player.speed = self._replay
@@ -179,7 +186,10 @@ class AvoApp(App[int]):
                 show(snapshot)
 
     def _tick(self) -> None:
-        """Once a second: the clock, the host, and messages that are over."""
+        """Once a second: the clock, the host, messages that are over, and whether anyone is there."""
+        if not self.is_headless and terminal.hung_up():
+            self.exit(128 + signal.SIGHUP)
+            return
         if self.message and self.clock() >= self._message_until:
             self.message = EMPTY
         self._tend_host()
@@ -255,6 +265,13 @@ class AvoApp(App[int]):
             self.load = host.load(before, self._ticks, gpus=gpus, apps=apps)
             self.take(self.snapshot)
 
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """What failed in the background is said; nothing vanishes."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            error = event.worker.error
+            self.say(f"{type(error).__name__}: {error}; {_short(terminal.state_directory() / 'room.log')}", "bad")
+            traceback.print_exception(error, file=sys.stderr)
+
     # Reading on demand.
 
     @property
@@ -289,6 +306,24 @@ class AvoApp(App[int]):
     def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
         """The nearest event with these words."""
         return self._read(lambda r: r.search_near(text, before=before, after=after), None)
+
+    def attempts_before(self, number: int) -> list[Attempt]:
+        """The page of attempts before one."""
+        return self._read(lambda r: r.attempts(before=number, limit=ATTEMPTS), [])
+
+    async def attempts_with(self, text: str) -> list[Attempt]:
+        """Attempts of the whole run, up to the moment shown, with these words."""
+        at = self.snapshot.at
+
+        def find() -> list[Attempt]:
+            with Reader(self.folder.journal) as reader:
+                return reader.attempts_with(text, before=None if at is None else at + 1)
+
+        try:
+            return await asyncio.to_thread(find)
+        except (AvoError, sqlite3.Error) as error:
+            self.say(str(error), "bad")
+            return []
 
     def event(self, seq: int) -> Event | None:
         """One event by its number."""
@@ -385,7 +420,6 @@ class AvoApp(App[int]):
         """Open text in $EDITOR under a name; returns what it was saved as, or the same text when that fails."""
         import shlex
         import subprocess
-        import sys
         import tempfile
 
         editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
@@ -445,6 +479,14 @@ class AvoApp(App[int]):
         for screen in self.screen_stack:
             for widget in screen.query("*"):
                 widget.refresh()
+
+
+def _import_ahead() -> None:
+    """Import, in a thread, what later keys need: an import in the event loop would be felt."""
+    for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
+        importlib.import_module(f"avo_tui.screens.{name}")
+    importlib.import_module("engine.lineage")
+    gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
 
 
 def _short(path: Path) -> str:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from avo_tui.model.moment import moment
 from avo_tui.model.snapshot import Builder, Snapshot
+from avo_tui.model.transcript import fact
 from engine.record.errors import AvoError
 from engine.record.run import RunFolder
 
 TICK_S = 0.1
 POLL_S = 1.0
 LOST_S = 2.0
+FIRST = 150  # events that a pane shows at first
 
 
 class Feed:
@@ -121,6 +123,8 @@ class Feed:
 
     def _give(self, snapshot: Snapshot) -> None:
         self._last = snapshot
+        for entry in snapshot.tail[-FIRST:]:  # remembered there: the event loop will not decode them
+            fact(entry.kind, entry.data)
         self.deliver(snapshot)
 
     def _say_trouble(self, text: str) -> None:

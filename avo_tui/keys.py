@@ -106,6 +106,12 @@ TABLE: tuple[Key, ...] = (
     Key("interrupt", "ctrl+c", "quit_twice", ROOM, "twice: detach"),
 )  # fmt: skip
 
+# What the last line says in the past and after the end, where nothing can be steered: (id, word, as it is shown).
+PAST: tuple[tuple[str, str, str], ...] = (
+    ("follow", "now", ""), ("step_back", "attempt", "[ ]"), ("version_back", "version", "< >"), ("play", "play", ""),
+    ("goto", "go to", ""),
+)  # fmt: skip
+
 _SHARED = frozenset({
     "pause", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first", "last",
     "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach",

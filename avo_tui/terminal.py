@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import locale
 import os
+import select
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,16 @@ def _is_ascii(env: Mapping[str, str]) -> bool:
 def _is_light(env: Mapping[str, str]) -> bool:
     """rxvt, konsole and others say `foreground;background` in COLORFGBG; 7 and 15 are white."""
     return env.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15")
+
+
+def hung_up() -> bool:
+    """Whether the terminal is gone. A process without a controlling terminal gets no SIGHUP when it is closed."""
+    try:
+        poll = select.poll()
+        poll.register(sys.__stdin__.fileno() if sys.__stdin__ else 0, 0)
+        return any(flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, flags in poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # no such descriptor; or a system without poll
+        return False
 
 
 def require_tty() -> None:

@@ -195,9 +195,12 @@ class Palette:
     def laid_over(self, style: Style, role: str) -> Style:
         """A style with another laid over it: a selected row, the status line.
 
-        Reversed colours would make a patchwork, so a reversed row is all of one kind.
+        Reversed colours would make a patchwork, so a reversed row is all of one kind; and a badge on the status
+        line keeps its own ground, on which alone its letters can be read.
         """
         over = Style.parse(self.roles.get(role, ""))
+        if role == "bar" and style.bgcolor != self.styles[""].bgcolor:
+            return style
         return over + Style(bold=style.bold) if over.reverse else style + over
 
     def theme(self) -> Theme:

@@ -96,10 +96,15 @@ def _compare(old: DiffLine, new: DiffLine, *, ignore_space: bool) -> tuple[DiffL
     matcher = SequenceMatcher(None, a, b, autojunk=False)
     if matcher.ratio() < 0.4:
         return old, new
-    left, right = _offsets(a), _offsets(b)
-    gone = [(left[i1], left[i2]) for tag, i1, i2, _, _ in matcher.get_opcodes() if tag != "equal" and i2 > i1]
-    came = [(right[j1], right[j2]) for tag, _, _, j1, j2 in matcher.get_opcodes() if tag != "equal" and j2 > j1]
-    return replace(old, words=tuple(gone)), replace(new, words=tuple(came))
+    codes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
+    gone, came = [(i1, i2) for _, i1, i2, _, _ in codes], [(j1, j2) for _, _, _, j1, j2 in codes]
+    return replace(old, words=_stretches(a, gone)), replace(new, words=_stretches(b, came))
+
+
+def _stretches(words: Sequence[str], changed: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Changed words as stretches of letters. Blanks alone are left out: what was only moved along is no change."""
+    at = _offsets(words)
+    return tuple((at[i], at[j]) for i, j in changed if "".join(words[i:j]).strip())
 
 
 def _offsets(words: Sequence[str]) -> list[int]:
@@ -196,12 +201,14 @@ def _coloured(x: DiffLine, role: str, colours: Colours) -> Line:
         return tuple(spans) if spans else ((x.text, ""),)
     side, number = ("new", x.new) if role == "add" else ("old", x.old)
     spans = colours.get((side, x.path, number or 0)) or ((x.text, ""),)
+    if not x.words:
+        return tuple((text, f"{syntax}+{role}" if syntax else role) for text, syntax in spans) or EMPTY
     out: list[Span] = []
     at = 0
     for text, syntax in spans:
         for letter in text:
-            change = f"{role}word" if any(a <= at < b for a, b in x.words) else role
-            here = f"{syntax}+{change}" if syntax else change
+            changed = any(a <= at < b for a, b in x.words)
+            here = f"{role}word" if changed else f"{syntax}+{role}" if syntax else role
             if out and out[-1][1] == here:
                 out[-1] = (out[-1][0] + letter, here)
             else:

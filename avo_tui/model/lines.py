@@ -16,6 +16,8 @@ Span = tuple[str, str]
 Line = tuple[Span, ...]
 
 EMPTY: Line = ()
+LONG, ONE_LINE = 40_000, 4_000  # letters
+_COLUMNS = re.compile(r"\S\s{2,}\S.*\s{2,}\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def clip(line: Line, width: int) -> Line:
     for text, role in line:
         size = cell_len(text)
         if size > room:
-            out.append((set_cell_size(text, room) + "…", role))
+            out.append((set_cell_size(text, room).rstrip("…") + "…", role))
             return tuple(out)
         out.append((text, role))
         room -= size
@@ -117,7 +119,7 @@ def clip_text(text: str, width: int) -> str:
     """Text cut to `width` cells with an ellipsis."""
     if cell_len(text) <= width:
         return text
-    return set_cell_size(text, width - 1) + "…" if width > 0 else ""
+    return set_cell_size(text, width - 1).rstrip("…") + "…" if width > 0 else ""
 
 
 def join(parts: Iterable[Line], between: Span) -> Line:
@@ -144,6 +146,14 @@ def join_fitting(parts: Sequence[Line], between: Span, width: int) -> Line:
             kept.append(part)
             used += size
     return join(kept, between)
+
+
+def fold(text: str, width: int) -> list[str]:
+    """Wrapped text in which the lines of a table stay whole lines: they are clipped, since broken ones say nothing."""
+    out: list[str] = []
+    for line in text.splitlines() or [""]:
+        out += [clip_text(line, width)] if _COLUMNS.search(line) and cell_len(line) > width else wrap(line, width)
+    return out
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -205,6 +215,14 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", text.expandtabs(4))
 
 
+def brief(text: str) -> str:
+    """Clean text, without the middle where it is longer than anyone reads in a pane."""
+    gone = len(text) - LONG
+    if gone > 0:
+        text = f"{text[: LONG // 2]}\n… {gone:,} letters are left out here …\n{text[-LONG // 2 :]}"
+    return clean(text)
+
+
 def one_line(text: str) -> str:
-    """Clean text with every run of blanks as one space."""
-    return " ".join(clean(text).split())
+    """Clean text with every run of blanks as one space; of a very long one its beginning."""
+    return " ".join(clean(text[:ONE_LINE]).split())

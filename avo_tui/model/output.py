@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line, clean, one_line
-from avo_tui.model.transcript import Block
+from avo_tui.model.lines import Line, brief, clean, one_line
+from avo_tui.model.transcript import Block, fact
 from engine.record import events as ev
 from engine.record.reader import Entry
 from engine.record.run import RunFolder
@@ -35,18 +35,18 @@ def output_block(entry: Entry) -> Block | None:
     """An event's output, or None when it has none."""
     if entry.kind not in ("attempt", "profile", "tool_finished"):
         return None
-    event = entry.event()
+    event = fact(entry.kind, entry.data)
     block: Block | None = None
     if isinstance(event, ev.AttemptScored):
         block = _attempt(event)
     elif isinstance(event, ev.Profiled):
-        block = Block(0, 0.0, "", head=(("profile ", "tool"), (event.source_hash[:10], "dim")), words=clean(event.text),
+        block = Block(0, 0.0, "", head=(("profile ", "tool"), (event.source_hash[:10], "dim")), words=brief(event.text),
                       role="", log=event.log)  # fmt: skip
     elif isinstance(event, ev.ToolFinished) and event.tool in _TOOLS and (event.log or not event.ok):
         tail: Line = ((show.duration(event.seconds), "quiet"),)
         mark = ("✓ ", "good") if event.ok else ("✗ ", "bad")
         head: Line = (mark, (f"{clean(event.tool)} ", "tool"), (one_line(event.text)[:200], "dim"))
-        block = Block(0, 0.0, "", head=head, tail=tail, body=clean(event.text), log=event.log)
+        block = Block(0, 0.0, "", head=head, tail=tail, body=brief(event.text), log=event.log)
     return None if block is None else replace(block, seq=entry.seq, at=entry.at, kind=entry.kind)
 
 
@@ -57,8 +57,8 @@ def _attempt(e: ev.AttemptScored) -> Block:
     tail: Line = ((" · ".join(phases), "quiet"),)
     head: Line = ((f"a{e.attempt} ", "head"), ("✓ " if s.correct else "✗ ", "good" if s.correct else "bad"),
                   (one_line(e.name), ""))  # fmt: skip
-    words = "" if s.correct else f"{s.stage}: {clean(s.reason)}"
-    return Block(0, 0.0, "", head=head, tail=tail, words=words, role="bad", body=clean(s.log), log=e.log or s.log)
+    words = "" if s.correct else f"{s.stage}: {brief(s.reason)}"
+    return Block(0, 0.0, "", head=head, tail=tail, words=words, role="bad", body=brief(s.log), log=e.log or s.log)
 
 
 def read_log(artifacts: Path, name: str) -> str:

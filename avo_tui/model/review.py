@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from avo_tui import summary
@@ -33,6 +33,7 @@ from avo_tui.model.output import read_log
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.tree import VERDICTS
 from avo_tui.model.tries import outcome
+from avo_tui.model.view import View
 from engine.record import events as ev
 from engine.record.errors import AvoError
 from engine.record.reader import Attempt, Entry, Reader, Version
@@ -40,6 +41,7 @@ from engine.record.run import RunFolder
 from engine.record.scores import ConfigurationScore, Score
 
 Base = Literal["parent", "seed", "marked", "best"]
+NEAR = 6  # events
 STORY_LIMIT = 2000
 
 
@@ -58,7 +60,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Everything about a subject. `files` are its sources where the lineage has them."""
+    """Everything about a subject. `files` are its sources where the lineage has them, `before` those of the base.
+
+    `before` is None where only the diff is known; `colours` come later (`coloured`).
+    """
 
     subject: Subject
     attempt: Attempt | None = None
@@ -70,6 +75,7 @@ class Review:
     diff_text: str = ""
     colours: Colours = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] | None = field(default_factory=dict)
     profile: str = ""
     log: str = ""
     story: tuple[Entry, ...] = ()
@@ -89,7 +95,7 @@ def load(folder: RunFolder, reader: Reader, subject: Subject, base: Base, marked
     parent_number = version.parent if version else attempt.parent if attempt else None
     parent = reader.version(parent_number) if parent_number is not None else None
     against = _base(reader, base, marked, parent)
-    text, files, colours, trouble = _diff(folder, reader, version, attempt, against, parent)
+    text, files, before, trouble = _diff(folder, reader, version, attempt, against, parent)
     seq = version.seq if version else attempt.seq if attempt else 0
     return Review(
         subject,
@@ -100,8 +106,8 @@ def load(folder: RunFolder, reader: Reader, subject: Subject, base: Base, marked
         base=f"v{against.version}" if against else "nothing",
         diff=tuple(diff.parse(text)),
         diff_text=text,
-        colours=colours,
         files=files,
+        before=before,
         profile=_profile(reader, attempt, seq),
         log=_log(folder, attempt, score),
         story=_story(reader, version, attempt),
@@ -119,26 +125,33 @@ def _base(reader: Reader, base: Base, marked: int | None, parent: Version | None
 def _diff(
     folder: RunFolder, reader: Reader, version: Version | None, attempt: Attempt | None, base: Version | None,
     parent: Version | None,
-) -> tuple[str, dict[str, str], dict[tuple[str, str, int], Sequence[Span]], str]:  # fmt: skip
-    """The diff's text, the sources, their colours, and what went wrong."""
+) -> tuple[str, dict[str, str], dict[str, str] | None, str]:  # fmt: skip
+    """The diff's text, the sources after and before it (None: not known), and what went wrong."""
     from engine.lineage import Lineage
 
     kept = reader.attempt_diff(attempt.attempt) if attempt else ""
     lineage = Lineage(folder.lineage)
     try:
         if version is None:
-            return kept, {}, _colours_of_diff(kept), ""
+            return kept, {}, None, ""
         files = _texts(lineage.files(version.version))
         if base is None or base.version == version.version:
-            return "", files, _colours("new", files), ""
+            return "", files, {}, ""
         before = _texts(lineage.files(base.version))
         text = lineage.diff(base.version, version.version)
     except AvoError as error:
         note = (
             "" if base is None or parent is None or base.version == parent.version else "; this is against the parent"
         )
-        return kept, {}, _colours_of_diff(kept), f"{error}{note}"
-    return text, files, {**_colours("old", before), **_colours("new", files)}, ""
+        return kept, {}, None, f"{error}{note}"
+    return text, files, before, ""
+
+
+def coloured(r: Review) -> Review:
+    """The same with syntax colours, which take half a second for a long source: of the files, or of the diff alone."""
+    if r.before is None:
+        return replace(r, colours=_colours_of_diff(r.diff_text))
+    return replace(r, colours={**_colours("old", r.before), **_colours("new", r.files)})
 
 
 def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -189,13 +202,18 @@ def _story(reader: Reader, version: Version | None, attempt: Attempt | None) -> 
     if attempt is None:
         return ()
     if version is not None:
-        last, kind = version.seq, "version"
+        # The call that submitted it ends just after the commit; and the one before's end belongs to that one.
+        ended = reader.events(version.seq, kinds=("tool_finished",), limit=1)
+        last = ended[0].seq if ended and ended[0].seq - version.seq < NEAR else version.seq
+        before = reader.tail(1, before=version.seq, kinds=("version",))
+        opened = reader.events(before[0].seq, kinds=("direction",), limit=1) if before else []
+        first = opened[0].seq if opened and opened[0].seq < version.seq else before[0].seq + 1 if before else 1
     else:
         following = reader.events(attempt.seq, kinds=("attempt", "step"), limit=1)
-        last, kind = (following[0].seq - 1 if following else attempt.seq + 20), "attempt"
-    before = reader.tail(1, before=version.seq if version else attempt.seq, kinds=(kind,))
-    entries = reader.tail(STORY_LIMIT, before=last + 1)
-    return tuple(e for e in entries if e.seq > (before[0].seq if before else 0))
+        last = following[0].seq - 1 if following else attempt.seq + 20
+        before = reader.tail(1, before=attempt.seq, kinds=("attempt",))
+        first = before[0].seq + 1 if before else 1
+    return tuple(e for e in reader.tail(STORY_LIMIT, before=last + 1) if e.seq >= first)
 
 
 # Layout.
@@ -268,75 +286,99 @@ def _origin(r: Review, s: Snapshot) -> list[Line]:
     return parts
 
 
-def bars(r: Review, s: Snapshot, width: int, *, ascii: bool = False) -> list[Row]:
-    """Each configuration beside the baselines, with error bars."""
+def bars(r: Review, s: Snapshot, view: View) -> list[Row]:
+    """Each configuration with its error bar; where there is room, every baseline below it with its own."""
     if r.score is None or not r.score.configurations:
         reason = r.score.reason if r.score else r.trouble
         return [Row((("  no figures: ", "dim"), (one_line(reason), "bad")))]
-    vectors = [(name, b) for name, b in s.baselines.items()]
-    rival = s.baselines.get(s.rival or "")
-    everything = [c for score in (r.score, *(b for _, b in vectors)) for c in score.configurations]
+    rivals = sorted(s.baselines.items(), key=lambda item: -(item[1].geomean_tflops or 0.0))
+    everything = [c for score in (r.score, *(b for _, b in rivals)) for c in score.configurations]
     unit = show.unit_for([c.tflops for c in everything])
     top = max((c.tflops + 2 * (c.tflops_std or 0) for c in everything if c.tflops), default=1.0)
-    names = max(len(c.name) for c in r.score.configurations) + 2
-    room = max(width - names - 31, 0)
+    names = max(len(name) for name in (*(c.name for c in r.score.configurations), *s.baselines)) + 4
+    shape = (names, max(view.width - names - 31, 0), top)
+    grouped = len(r.score.configurations) * (1 + len(rivals)) + 4 <= view.height
     head = f"{'':{names}}{unit.name:>8} {'±':>6} {'ratio':>8}  "
-    rows = [Row(((f" {head}", "dim"), *_legend(s, r)))]
+    rows = [Row(((f" {head}", "dim"), *_legend(r, s.rival if not grouped else None)))]
     for c in r.score.configurations:
-        rows.append(
-            Row(_bar(c, rival.of(c.name) if rival else None, _of(r.parent, c.name), unit, (names, room, top)), c.name)
-        )
-    rows += [Row(EMPTY), Row(_errors(r.score, width))]
-    return rows
+        known = [(name, found) for name, b in rivals if (found := b.of(c.name)) is not None]
+        marks = [(_of(r.parent, c.name), "╎", "info")]
+        if known and not grouped:
+            marks.append((known[0][1], "┃", "base"))
+        rows.append(Row(_bar(c, known[0][1] if known else None, marks, unit, shape), c.name))
+        if grouped:
+            rows += [Row(_rival(name, b, c, unit, shape)) for name, b in known]
+    return [*rows, Row(EMPTY), Row(_errors(r.score, view.width))]
 
 
 def _of(version: Version | None, name: str) -> ConfigurationScore | None:
     return version.score.of(name) if version else None
 
 
-def _legend(s: Snapshot, r: Review) -> Line:
-    parts: list[Span] = [("━", "plot"), (f" {r.subject.name} ", "dim")]
-    if s.rival:
-        parts += [("┃", "base"), (f" {s.rival} ", "dim")]
+def _legend(r: Review, rival: str | None) -> Line:
+    parts: list[Span] = [("━", "plot"), (f" {r.subject.name} ", "dim"), ("─┿─", "strong"), (" ± 2 deviations ", "dim")]
+    if rival:
+        parts += [("┃", "base"), (f" {rival} ", "dim")]
     if r.parent:
         parts += [("╎", "info"), (f" v{r.parent.version}", "dim")]
     return tuple(parts)
 
 
+_Marks = Sequence[tuple[ConfigurationScore | None, str, str]]
+
+
 def _bar(
-    c: ConfigurationScore, rival: ConfigurationScore | None, parent: ConfigurationScore | None, unit: show.Unit,
+    c: ConfigurationScore, rival: ConfigurationScore | None, marks: _Marks, unit: show.Unit,
     shape: tuple[int, int, float],
 ) -> Line:  # fmt: skip
-    names, room, top = shape
+    names = shape[0]
     if c.tflops is None:
         return (
             (left(f" {c.name}", names + 1), ""),
             ("✗ " if not c.correct else "— ", "bad"),
             (one_line(c.reason), "dim"),
         )
-    std = c.tflops_std or 0.0
-    ratio = c.tflops / rival.tflops if rival and rival.tflops else None
+    ratio = summary.ratio(c.tflops, rival.tflops if rival else None)
     role = "dim" if ratio is None else "good" if ratio >= 1 else "bad"
     mark = "" if ratio is None else " ▲" if ratio >= 1 else " ▼"
-    figures: Line = (
-        (left(f" {c.name}", names + 1), ""),
-        (right(unit.text(c.tflops), 8), "strong"),
+    figures = _figures(f" {c.name}", c, unit, names, "strong")
+    return (*figures, (right((show.ratio(ratio) if ratio else "") + mark, 9), role), ("  ", ""),
+            *_drawn(c, "plot", marks, shape))  # fmt: skip
+
+
+def _rival(
+    name: str, b: ConfigurationScore, c: ConfigurationScore, unit: show.Unit, shape: tuple[int, int, float]
+) -> Line:
+    ratio = summary.ratio(c.tflops, b.tflops)
+    figures = _figures(f"   {name}", b, unit, shape[0], "base")
+    return (*figures, (right(show.ratio(ratio) + "  " if ratio else "", 9), "dim"), ("  ", ""),
+            *_drawn(b, "base", (), shape))  # fmt: skip
+
+
+def _figures(name: str, c: ConfigurationScore, unit: show.Unit, names: int, role: str) -> Line:
+    std = c.tflops_std or 0.0
+    return (
+        (left(name, names + 1), "" if role == "strong" else "dim"),
+        (right(unit.text(c.tflops), 8), role),
         (right(f"{std / unit.scale:.{unit.decimals}f}" if std else "", 7), "dim"),
-        (right((show.ratio(ratio) if ratio else "") + mark, 9), role),
-        ("  ", ""),
     )
-    cells: list[Span] = [(" ", "")] * room
-    at = _place(c.tflops, top, room)
-    for x in range(at):
-        cells[x] = ("━", "plot")
+
+
+def _drawn(c: ConfigurationScore, role: str, marks: _Marks, shape: tuple[int, int, float]) -> list[Span]:
+    """A bar with its error bar, and marks for where others end; its own end is drawn last."""
+    _, room, top = shape
+    if c.tflops is None or not room:
+        return []
+    std, at = c.tflops_std or 0.0, _place(c.tflops, top, room)
+    cells: list[Span] = [("━", role)] * at + [(" ", "")] * (room - at)
     for x in range(_place(c.tflops - 2 * std, top, room), min(_place(c.tflops + 2 * std, top, room), room)):
         cells[x] = ("─", "strong")
-    if at and room:
-        cells[min(at, room) - 1] = ("┿", "strong")
-    for other, letter, colour in ((parent, "╎", "info"), (rival, "┃", "base")):
-        if other and other.tflops and room:
+    for other, letter, colour in marks:
+        if other and other.tflops:
             cells[min(_place(other.tflops, top, room), room - 1)] = (letter, colour)
-    return (*figures, *cells)
+    if at:
+        cells[at - 1] = ("┿", "strong" if role == "plot" else role)
+    return cells
 
 
 def _place(value: float, top: float, room: int) -> int:

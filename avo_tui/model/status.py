@@ -76,14 +76,14 @@ def heartbeat(s: Snapshot) -> Line:
 
 
 def second_line(s: Snapshot, width: int) -> Line:
-    """How long, how much, how lately, at what cost."""
+    """How long, how lately, at what cost, how much: what fits, the first things first."""
     of = f" of {show.duration(s.limits.minutes * 60)}" if s.limits.minutes else ""
     known: list[Line] = [
         ((show.elapsed(s.elapsed_s) + of, ""),),
-        ((show.count(len(s.versions), "version"), ""),),
-        ((show.count(s.attempts, "attempt"), ""),),
         _last_gain(s),
         _cost(s),
+        ((show.count(len(s.versions), "version"), ""),),
+        ((show.count(s.attempts, "attempt"), ""),),
     ]
     return fit(((" ", ""), *join_fitting(known, _DOT, width - 2)), width)
 
@@ -95,10 +95,14 @@ def doing(s: Snapshot, width: int) -> Line:
 
 def _last_gain(s: Snapshot) -> Line:
     gains = [v for v in s.active if v.verdict == "improved"]
-    since = show.ago((s.ended_at or s.taken_at) - gains[-1].created_at) if gains else ""
     word, role = progress(s)
     told: Line = ((f" {word}", role),) if word else ()
-    return (("gain ", "dim"), (since, ""), *told) if gains else told
+    if not gains:
+        return told
+    at = gains[-1].created_at
+    if s.ended_at is not None:
+        return (("last gain at ", "dim"), (show.elapsed(at - s.created_at), ""))
+    return (("gain ", "dim"), (show.ago(s.taken_at - at), ""), *told)
 
 
 def progress(s: Snapshot) -> tuple[str, str]:

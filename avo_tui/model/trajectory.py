@@ -57,7 +57,8 @@ def _scale(s: Snapshot, canvas: Canvas) -> _Scale:
 
 
 def _draw_baselines(s: Snapshot, canvas: Canvas, scale: _Scale, unit: show.Unit) -> None:
-    for name, score in s.baselines.items():
+    used: dict[int, int] = {}  # row -> the column up to which labels stand in it
+    for name, score in sorted(s.baselines.items(), key=lambda item: -(item[1].geomean_tflops or 0.0)):
         if not score.geomean_tflops:
             continue
         y = scale.y(score.geomean_tflops)
@@ -67,7 +68,9 @@ def _draw_baselines(s: Snapshot, canvas: Canvas, scale: _Scale, unit: show.Unit)
                 canvas.dot(x + 1, y, "base", layer=1)
         row = canvas.height - 1 - (y if canvas.ascii else y // 4)
         label = f" {name} {unit.text(score.geomean_tflops)} "
-        canvas.text(1, row - 1 if row else row + 1, label[: canvas.width - 2], "base")
+        at = used.get(row, 1)  # on its own line, beside a label that is there already: never on another's
+        canvas.text(at, row, label[: canvas.width - at - 1], "base")
+        used[row] = at + len(label) + 1
 
 
 def _draw_best(s: Snapshot, canvas: Canvas, scale: _Scale, *, over_time: bool) -> None:

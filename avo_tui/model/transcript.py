@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line, clean, clip, clip_text, one_line, spread, width_of, wrap
+from avo_tui.model.lines import ONE_LINE, Line, brief, clean, clip, clip_text, fold, one_line, spread, width_of
 from avo_tui.model.tree import VERDICTS
 from engine.record import events as ev
 from engine.record.reader import Entry
@@ -42,6 +43,12 @@ class Block:
         return bool(self.body or self.log)
 
 
+@lru_cache(maxsize=600)
+def fact(kind: str, data: str) -> ev.Event:
+    """An event decoded once for all panes; the feed's thread does it first, so that the event loop need not."""
+    return ev.decode(kind, data)
+
+
 def blocks_of(entries: Iterable[Entry]) -> list[Block]:
     """Blocks in the order of the events; a tool's end replaces its start."""
     found: list[Block] = []
@@ -53,7 +60,7 @@ def blocks_of(entries: Iterable[Entry]) -> list[Block]:
 
 def add(found: list[Block], running: dict[str, int], entry: Entry) -> int | None:
     """Append an entry's block; returns the place of an earlier block that it completed instead."""
-    event = entry.event()
+    event = fact(entry.kind, entry.data)
     if isinstance(event, ev.ToolFinished) and event.call in running:
         place = running.pop(event.call)
         found[place] = _finished(found[place], event)
@@ -84,9 +91,9 @@ def lines_of(block: Block, width: int, *, unfolded: bool, stamp: bool = False) -
         mark = ("▾ " if unfolded else "▸ ") if block.folds else "  "
         lines.append(_headline(((mark, "faint"), *block.head), block.tail, width))
     if block.words:
-        lines.extend((("  " + text, block.role),) for text in wrap(block.words, width - 2))
+        lines.extend((("  " + text, block.role),) for text in fold(block.words, width - 2))
     if unfolded and block.body:
-        body = wrap(block.body, width - 4)
+        body = fold(block.body, width - 4)
         lines.extend((("  │ ", "faint"), (text, "dim")) for text in body[:BODY_LINES])
         if len(body) > BODY_LINES:
             lines.append((("  │ ", "faint"), (f"… {len(body) - BODY_LINES} more lines; e opens it all", "info")))
@@ -105,7 +112,7 @@ def _rule(block: Block, width: int, *, stamp: bool) -> Line:
 
 
 def _said(e: ev.Said) -> Block | None:
-    text = clean(e.text).strip()
+    text = brief(e.text).strip()
     if not text:
         return None
     if e.reasoning:
@@ -116,16 +123,17 @@ def _said(e: ev.Said) -> Block | None:
 
 
 def _tool(e: ev.ToolStarted) -> Block:
-    head: Line = ((clean(e.tool), "tool"), (" " + _arguments(e.tool, e.arguments), "dim"))
+    about = _arguments(e.tool, e.arguments)
+    head: Line = ((clean(e.tool), "tool"), (f" {about}" if about else "", "dim"))
     return _new(head=head, tail=((" running…", "info"),), body=_dump(e.arguments), call=e.call)
 
 
 def _finished(start: Block, e: ev.ToolFinished) -> Block:
-    first = one_line(e.text.strip().split("\n", 1)[0])
+    first = one_line(e.text[:ONE_LINE].strip().split("\n", 1)[0])
     mark = ("✓", "good") if e.ok else ("✗", "bad")
     head = (*start.head, ("  ", ""), mark, (" " + clip_text(first, 100), "dim" if e.ok else "bad"))
     tail: Line = ((f" {show.duration(e.seconds)}", "quiet"),)
-    body = f"{start.body}\n{'─' * 8}\n{clean(e.text)}".strip()
+    body = f"{start.body}\n{'─' * 8}\n{brief(e.text)}".strip()
     return replace(start, head=head, tail=tail, body=body, log=e.log)
 
 
@@ -137,7 +145,7 @@ def _direction(e: ev.DirectionChanged) -> Block | None:
     name = one_line(e.name)
     if e.state == "pursued":
         who: Line = (("  " + e.source, "dim"),) if e.source in ("person", "supervisor") else ()
-        return _new(head=(("→ ", "accent"), (name, "head"), *who), rule=True, body=clean(e.why))
+        return _new(head=(("→ ", "accent"), (name, "head"), *who), rule=True, body=brief(e.why))
     if e.source == "person" or e.state in ("declined", "skipped", "vetoed", "pinned", "obeyed"):
         role = {"person": "you", "supervisor": "super"}.get(e.source, "dim")
         why = f": {one_line(e.why)}" if e.why else ""
@@ -154,7 +162,7 @@ def _attempt(e: ev.AttemptScored) -> Block:
             head=((f"a{e.attempt} ", "head"), ("correct in every configuration", "good")), tail=tail, body=e.diff
         )
     head: Line = ((f"a{e.attempt} ", "head"), (f"✗ {s.stage}: ", "bad"), (one_line(s.reason), ""))
-    return _new(head=head, body=f"{clean(s.reason)}\n\n{e.diff}".strip())
+    return _new(head=head, body=f"{brief(s.reason)}\n\n{e.diff}".strip())
 
 
 def _gate(e: ev.GateDecided) -> Block:
@@ -192,13 +200,13 @@ def _baseline(e: ev.BaselineMeasured) -> Block:
 
 
 def _profiled(e: ev.Profiled) -> Block:
-    first = one_line(e.text.strip().split("\n", 1)[0])
-    return _new(head=(("profile ", "tool"), (first, "dim")), body=clean(e.text), log=e.log)
+    first = one_line(e.text[:ONE_LINE].strip().split("\n", 1)[0])
+    return _new(head=(("profile ", "tool"), (first, "dim")), body=brief(e.text), log=e.log)
 
 
 def _alert(e: ev.AlertRaised) -> Block:
     role = {"critical": "bad", "warning": "warn"}.get(e.severity, "info")
-    return _new(head=((f"▲ {e.severity}: ", role), (one_line(e.name), "strong")), body=clean(e.evidence))
+    return _new(head=((f"▲ {e.severity}: ", role), (one_line(e.name), "strong")), body=brief(e.evidence))
 
 
 def _alert_closed(e: ev.AlertClosed) -> Block:
@@ -207,7 +215,7 @@ def _alert_closed(e: ev.AlertClosed) -> Block:
 
 
 def _intervened(e: ev.Intervened) -> Block:
-    body = "\n".join((clean(e.saw), "", *(f"→ {clean(d)}" for d in e.directions)))
+    body = "\n".join((brief(e.saw), "", *(f"→ {clean(d)}" for d in e.directions)))
     return _new(head=((f"⟳ supervisor {e.level}: ", "super"), (one_line(e.diagnosis), "")), body=body, open=True)
 
 
@@ -238,15 +246,15 @@ def _state(e: ev.StateChanged) -> Block:
 
 
 def _started(e: ev.RunStarted) -> Block:
-    return _new(head=(("● ", "good"), (one_line(e.title()), "")), body=clean(e.note))
+    return _new(head=(("● ", "good"), (one_line(e.title()), "")), body=brief(e.note))
 
 
 def _epoch(e: ev.EpochBegan) -> Block:
-    return _new(head=(("◌ ", "info"), (one_line(e.title()), "dim")), body=clean(e.body()))
+    return _new(head=(("◌ ", "info"), (one_line(e.title()), "dim")), body=brief(e.body()))
 
 
 def _note(e: ev.Noted) -> Block:
-    return _new(head=(("✎ note ", "info"), (one_line(e.text), "")), body=clean(e.text) if "\n" in e.text else "")
+    return _new(head=(("✎ note ", "info"), (one_line(e.text), "")), body=brief(e.text) if "\n" in e.text else "")
 
 
 def _waited(e: ev.Waited) -> Block:
@@ -255,7 +263,7 @@ def _waited(e: ev.Waited) -> Block:
 
 def _warned(e: ev.Warned) -> Block:
     return _new(
-        head=(("▲ ", "warn"), (one_line(e.message), "warn")), body=clean(e.message) if "\n" in e.message else ""
+        head=(("▲ ", "warn"), (one_line(e.message), "warn")), body=brief(e.message) if "\n" in e.message else ""
     )
 
 
@@ -287,8 +295,8 @@ def _arguments(tool: str, arguments: Any) -> str:
 
 def _dump(arguments: Any) -> str:
     if not isinstance(arguments, dict):
-        return clean(str(arguments))
-    return "\n".join(f"{k}: {clean(str(v))}" for k, v in arguments.items())
+        return brief(str(arguments))
+    return "\n".join(f"{k}: {brief(str(v))}" for k, v in arguments.items())
 
 
 _MAKERS: dict[type[ev.Event], Callable[[Any], Block | None]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, clip_text, left, one_line, right
 from avo_tui.model.snapshot import Snapshot
@@ -12,13 +14,19 @@ from engine.record.reader import Attempt
 ORDERS = ("newest first", "fastest first")
 
 
-def attempts(s: Snapshot, view: View) -> list[Row]:
-    """A row for each attempt; keys are ("attempt", number)."""
+def attempts(s: Snapshot, view: View, older: Sequence[Attempt] = (), found: Sequence[Attempt] = ()) -> list[Row]:
+    """A row for each attempt; keys are ("attempt", number).
+
+    `older` ones were loaded beyond the snapshot's, `found` ones have what the filter says, perhaps in their diff.
+    """
     if not s.tries:
         return [Row((("  nothing was evaluated yet", "dim"),))]
-    unit = show.unit_for([a.geomean_tflops for a in s.tries])
-    wide = max(len(unit.text(a.geomean_tflops)) for a in s.tries)
-    shown = [a for a in reversed(s.tries) if view.wants(text_of(a))]
+    known = {a.attempt: a for a in (*older, *s.tries)}
+    unit = show.unit_for([a.geomean_tflops for a in known.values()])
+    wide = max(len(unit.text(a.geomean_tflops)) for a in known.values())
+    wanted = {a.attempt: a for a in known.values() if view.wants(text_of(a))}
+    wanted |= {a.attempt: known.get(a.attempt, a) for a in found}
+    shown = [wanted[n] for n in sorted(wanted, reverse=True)]
     if view.order % len(ORDERS) == 1:
         shown.sort(key=lambda a: -(a.geomean_tflops or 0.0))
     if not shown:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.screen import Screen
+from textual.worker import Worker
 
+from avo_tui.keys import Key
 from avo_tui.model import show
 from avo_tui.model.lines import Line, clip_text, one_line
 from avo_tui.widgets.painted import Painted
@@ -33,6 +36,20 @@ class Acting(Screen[None]):
         """Say why a capital letter did nothing."""
         if self.avo.readonly and any(k.acts and event.key in k.keys.split(",") for k in self.avo.keys):
             self.avo.may_act()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """What failed in the background is said; nothing vanishes."""
+        self.avo.on_worker_state_changed(event)
+
+    @property
+    def table(self) -> Sequence[Key]:
+        """The keys that count here."""
+        return self.avo.keys
+
+    def steerable(self) -> bool:
+        """Whether an engine may still be told something: not in the past, nor after the end."""
+        s = self.avo.snapshot
+        return s.at is None and s.state not in ("finished", "crashed")
 
     # What the screen has under its cursor.
 
@@ -199,7 +216,7 @@ class Acting(Screen[None]):
         """The key table."""
         from avo_tui.screens.help import Help
 
-        self.app.push_screen(Help())
+        self.app.push_screen(Help(self.table))
 
 
 def _undo_lines(head: int | None, before: Version | None, after: Version | None) -> list[Line]:

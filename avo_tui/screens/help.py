@@ -50,10 +50,11 @@ class HelpPane(Pane):
     """The table."""
 
     title = "Help"
+    keys: Sequence[Key] = ()
 
     def build(self, snapshot: Snapshot, view: View) -> list[Row]:
         """The key table."""
-        return help_rows(self.avo.keys, view.width, readonly=self.avo.readonly)
+        return help_rows(self.keys, view.width, readonly=self.avo.readonly)
 
     def badge(self) -> Line:
         """How to leave."""
@@ -73,9 +74,14 @@ class Help(ModalScreen[None]):
         Binding("G,end", "page(99)", show=False),
     ]
 
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__()
+        self.keys = keys
+
     def compose(self) -> ComposeResult:
         """One pane."""
         pane = HelpPane("help-pane")
+        pane.keys = self.keys
         pane.snapshot = cast("AvoApp", self.app).snapshot
         yield pane
 

@@ -93,6 +93,11 @@ class Part(Pane):
         return (*found, (" " if found else "", ""), ("against ", "dim"), (screen.review.base, "strong"),
                 (f"  +{added} ", "good"), (f"−{removed}", "bad"))  # fmt: skip
 
+    def short_badge(self) -> Line:
+        """The same in fewer words."""
+        found = self.badge()
+        return tuple(span for span in found if span != ("against ", "dim"))
+
     def sideways(self, by: int) -> None:
         """Scroll to the side."""
         self.left = max(self.left + by * 8, 0)
@@ -148,7 +153,7 @@ def _story(r: Review, s: Snapshot, view: View, look: Look) -> list[Row]:
 
 _BUILD: dict[str, Callable[[Review, Snapshot, View, Look], list[Row]]] = {
     "diff": _diff,
-    "scores": lambda r, s, v, _: review.bars(r, s, v.width, ascii=v.ascii),
+    "scores": lambda r, s, v, _: review.bars(r, s, v),
     "integrity": lambda r, s, v, _: review.integrity(r, v.width),
     "profile": lambda r, s, v, _: review.text_rows(
         "\n\n".join(x for x in (r.profile, r.log) if x), "no profile and no log were kept for this one"
@@ -268,8 +273,12 @@ class ReviewScreen(Acting, Screen[None]):
             except AvoError as error:
                 self.avo.say(str(error), "bad")
                 return
-        if subject == self.subject:
-            self.review = self._cache[key]
+        if subject != self.subject:
+            return
+        self.review = self._cache[key]
+        self._shown()
+        if not self.review.colours:
+            self.review = self._cache[key] = await asyncio.to_thread(review.coloured, self.review)
             self._shown()
 
     def _load_now(self, subject: Subject, base: Base, mark: int | None) -> Review:
@@ -299,11 +308,17 @@ class ReviewScreen(Acting, Screen[None]):
         self._show_keys()
 
     def _show_keys(self) -> None:
-        hints = [k for k in REVIEW if k.hint and not (k.acts and self.avo.readonly)]
+        may = self.steerable() and not self.avo.readonly
+        hints = [k for k in REVIEW if k.hint and (may or not k.acts)]
         for bar in self.query(KeyBar):
             bar.show(hints, self.avo.message)
 
     # What is under the cursor.
+
+    @property
+    def table(self) -> Sequence[Key]:
+        """The keys that count here."""
+        return REVIEW
 
     def chosen_version(self) -> int | None:
         """The reviewed version."""
@@ -416,10 +431,17 @@ class ReviewScreen(Acting, Screen[None]):
         if r is None:
             return
         if self.part.id != "diff" and r.files:
-            path, text = next(iter(r.files.items()))
-            self.avo.edit(text, f"{r.subject.name}-{path.replace('/', '-')}")
+            path = self._file_here()
+            self.avo.edit(r.files[path], f"{r.subject.name}-{path.replace('/', '-')}")
         else:
             self.avo.edit(r.diff_text, f"{r.subject.name}.diff")
+
+    def _file_here(self) -> str:
+        """The source file under the cursor; the first one elsewhere."""
+        files = self.review.files if self.review else {}
+        key = self.part.chosen() if self.part.id == "source" else None
+        named = [part for part in key if part in files] if isinstance(key, tuple) else []
+        return str(named[0] if named else next(iter(files)))
 
     def action_find(self) -> None:
         """Ask what to find."""

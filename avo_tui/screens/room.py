@@ -13,7 +13,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
-from avo_tui.keys import MOVE, TABLE, Key
+from avo_tui.keys import MOVE, PAST, TABLE, Key
 from avo_tui.model import plan, status, steering, travel
 from avo_tui.model.lines import Line
 from avo_tui.model.review import Subject
@@ -203,7 +203,8 @@ class Room(Acting, Screen[None]):
 
     def _show_keys(self) -> None:
         message: Line = self.avo.message or steering.latest(self.avo.snapshot, self.avo.client)
-        here = (self.focused.id if self.focused else "", message, self.app.size)
+        s = self.avo.snapshot
+        here = (self.focused.id if self.focused else "", message, self.app.size, s.at is None, s.state)
         if here != self._hinted:
             self._hinted = here
             for bar in self.query(KeyBar):
@@ -211,12 +212,15 @@ class Room(Acting, Screen[None]):
 
     def _hints(self) -> list[Key]:
         here = self.focused.id if isinstance(self.focused, Pane) else ""
-        keys = [
-            k
-            for k in self.avo.keys
-            if k.hint and (not k.panes or here in k.panes) and not (k.acts and self.avo.readonly)
-        ]
-        return sorted(keys, key=lambda k: (not k.panes, k.id not in ("help",)))
+        may = self.steerable() and not self.avo.readonly
+        keys = [k for k in self.avo.keys if k.hint and (not k.panes or here in k.panes) and (may or not k.acts)]
+        keys = sorted(keys, key=lambda k: (not k.panes, k.id not in ("help",)))
+        if self.steerable():
+            return keys
+        known = {k.id: k for k in self.avo.keys}
+        past = PAST if self.avo.snapshot.at is not None else PAST[1:]
+        times = [replace(known[id], hint=word, shown=shown) for id, word, shown in past]
+        return [*times, *(k for k in keys if k.id not in {t.id for t in times})]
 
     def on_descendant_focus(self) -> None:
         """Other panes have other keys."""

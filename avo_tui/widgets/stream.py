@@ -7,7 +7,7 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 
 from avo_tui.model import output, transcript
-from avo_tui.model.lines import EMPTY, Line, Row, Span, clean, join, plain, wrap
+from avo_tui.model.lines import EMPTY, Line, Row, Span, brief, clean, join, plain, wrap
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.transcript import Block
 from avo_tui.model.view import View
@@ -24,6 +24,7 @@ class Stream(Pane):
     """Blocks, newest last. Subclasses turn entries into blocks and say what is live."""
 
     searches = True
+    first = 150  # events to begin with
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -108,6 +109,8 @@ class Stream(Pane):
                 return
             self._reset()
         new = [e for e in tail if e.seq > self._last_seq]
+        if not self.blocks:
+            new = new[-self.first :]  # what lies above is read once somebody scrolls there
         if new:
             self._first_seq = self._first_seq or new[0].seq
             self._grew = True
@@ -424,7 +427,7 @@ class Transcript(Stream):
     def live_lines(self, snapshot: Snapshot, width: int) -> list[Line]:
         """The words in progress, and what runs."""
         lines: list[Line] = []
-        stream = clean(snapshot.slot("stream")).strip()
+        stream = brief(snapshot.slot("stream")).strip()
         if stream and snapshot.state in ("running", "stopping"):
             lines += [(("  " + text, ""),) for text in wrap(stream + " ▌", width - 2)]
         if snapshot.state in ("running", "stopping") and (activity := snapshot.slot("activity")):
@@ -436,6 +439,7 @@ class Output(Stream):
     """Build and profile output."""
 
     title, number = "Output", 4
+    first = 400  # most of them leave no output
     uses = ("tail", "live", "state")
 
     def take(self, entries: Iterable[Entry]) -> None:
@@ -451,7 +455,7 @@ class Output(Stream):
 
     def live_lines(self, snapshot: Snapshot, width: int) -> list[Line]:
         """The output in progress."""
-        text = clean(snapshot.slot("output")).rstrip()
+        text = brief(snapshot.slot("output")).rstrip()
         if not text or snapshot.state not in ("running", "stopping"):
             return []
         now: Line = (("⋯ now", "info"),) if text else EMPTY

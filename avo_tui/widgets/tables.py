@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from avo_tui.model import context, steering, table, trajectory, tree, tries
@@ -9,6 +10,9 @@ from avo_tui.model.lines import EMPTY, Line, Row, join
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.widgets.pane import Pane
+from engine.record.reader import Attempt
+
+PAUSE_S = 0.15  # between letters, before the whole run is looked through
 
 
 class TablePane(Pane):
@@ -74,11 +78,56 @@ class Commands(TablePane):
 
 
 class Attempts(TablePane):
-    """Everything that was evaluated."""
+    """Everything that was evaluated: the newest at first, older ones as one scrolls to them or looks for words."""
 
     title, number, orders = "Attempts", 6, tries.ORDERS
-    source = staticmethod(tries.attempts)
     uses = ("tries",)
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.older: tuple[Attempt, ...] = ()
+        self.found: tuple[Attempt, ...] = ()
+        self._sought = ""
+
+    def build(self, snapshot: Snapshot, view: View) -> Sequence[Row]:
+        """The rows: the moment's own, those loaded beyond it, and what was found."""
+        if snapshot.tries and self.older and snapshot.tries[0].attempt <= self.older[0].attempt:
+            self.older = ()  # a moment of the past
+        return tries.attempts(snapshot, view, self.older, self.found if view.filter else ())
+
+    def look(self, view: View) -> None:
+        """Another filter is looked for in the whole run, diffs included, once the letters pause."""
+        super().look(view)
+        if view.filter != self._sought:
+            self._sought, self.found = view.filter, ()
+            if view.filter.strip() and not view.filter.startswith("!"):
+                self.run_worker(self._seek(view.filter), exclusive=True, exit_on_error=False)
+
+    async def _seek(self, text: str) -> None:
+        await asyncio.sleep(PAUSE_S)
+        found = await self.avo.attempts_with(text)
+        if text == self.view.filter:
+            self.found = tuple(found)
+            self.reload()
+
+    def move(self, by: int) -> None:
+        """Beyond the last row lie older attempts."""
+        place, rows = self.place(), self.count()
+        if by > 0 and place is not None and place + by >= rows and not self.view.filter:
+            self.load_older()
+        super().move(by)
+
+    def load_older(self) -> None:
+        """Load a page of attempts before the first known one."""
+        known = (*self.older, *(self.snapshot.tries if self.snapshot else ()))
+        if known and known[0].attempt > 0:
+            self.older = (*self.avo.attempts_before(known[0].attempt), *self.older)
+            self.reload()
+
+    def badge(self) -> Line:
+        """With a filter, how many there are."""
+        shown: Line = ((f"{len(self.selectable()):,} of all ", "dim"),) if self.view.filter else EMPTY
+        return join((shown, super().badge()), ("", ""))
 
 
 class Context(TablePane):

@@ -253,6 +253,20 @@ class Reader:
         row = self._db.execute(f"SELECT {_ATTEMPT} FROM attempts WHERE attempt = ?", (number,)).fetchone()
         return None if row is None else _attempt(row)
 
+    def attempts_with(self, text: str, *, before: int | None = None, limit: int = 200) -> list[Attempt]:
+        """The newest attempts before event `before` with all these words, in their diffs too; oldest first."""
+        words = re.findall(r"\w+", text)
+        if not words:
+            return []
+        query = " ".join(f'"{w}"' for w in words) + "*"
+        newest = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT 50000"
+        sql = (
+            f"SELECT json_extract(e.data, '$.attempt') FROM ({newest}) m JOIN events e ON e.seq = m.rowid "
+            "WHERE e.kind = 'attempt' LIMIT ?"
+        )
+        numbers = [int(row[0]) for row in self._db.execute(sql, (query, before or 2**62, limit))]
+        return [found for n in reversed(numbers) if (found := self.attempt(n)) is not None]
+
     def attempts_of(self, source_hash: str) -> list[Attempt]:
         """Every attempt with exactly these sources."""
         sql = f"SELECT {_ATTEMPT} FROM attempts WHERE source_hash = ? ORDER BY attempt"

@@ -5,6 +5,7 @@ python -m tests.room.long FOLDER [EVENTS]
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from engine.record import events as ev
 from engine.record.run import RunFolder
 from tests.room import scripted
 
+PLAIN = json.dumps(
+    {"problem": "mha_cpu", "correct": True, "stage": "ok", "reason": "", "geomean_tflops": 0.08, "device": "cpu",
+     "seconds": 1.0, "configurations": []})  # fmt: skip
 KINDS = 20  # of each twenty events one is an attempt, unless it is said otherwise
 
 
@@ -33,10 +37,11 @@ def write(path: Path, events: int, attempts: int | None = None) -> RunFolder:
     every = max(events // max(count, 1), 1)
     tries = (
         (100 + i, 9, 21, "d", f"try {i}", f"{i:064x}", "ok", 1, 0.08, "regressed", 0.99, 0.98, 1.0, 6, "slower", None,
-         at + i * every, 9.0, seq + min(i * every, events), "", "", score, "")
+         at + i * every, 9.0, seq + min(i * every, events), "", "", score if i == count else PLAIN, "")
         for i in range(1, count + 1)
     )  # fmt: skip
     db.executemany(f"INSERT INTO attempts VALUES ({', '.join('?' * 23)})", tries)
+    db.execute("UPDATE tally SET events = (SELECT count(*) FROM attempts) WHERE kind = 'attempt'")
     db.execute("COMMIT")
     db.close()
     scripted.freeze(run, at + events)

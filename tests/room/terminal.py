@@ -44,6 +44,7 @@ class Terminal:
             command, stdin=slave, stdout=slave, stderr=slave, env=full, start_new_session=True, close_fds=True
         )
         self._slave = slave
+        self._open: tuple[int, ...] = (self._master, slave)
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +53,13 @@ class Terminal:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
-        os.close(self._master)
-        os.close(self._slave)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Take the terminal away, as a lost connection does where nobody sends a SIGHUP."""
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open = ()
 
     def pump(self, seconds: float) -> bool:
         """Read what comes within `seconds`; whether anything came."""
@@ -82,6 +88,13 @@ class Terminal:
                 return found
             if time.monotonic() > deadline:
                 raise AssertionError(f"{pattern!r} did not appear within {seconds} s:\n{self.text()}")
+            self.pump(0.05)
+
+    def receive(self, pattern: bytes, seconds: float = 30.0) -> None:
+        """Wait for bytes that are not seen on the screen."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.raw):
+            assert time.monotonic() < deadline, f"{pattern!r} did not come within {seconds} s"
             self.pump(0.05)
 
     def gone(self, pattern: str, seconds: float = 30.0) -> None:

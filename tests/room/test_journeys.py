@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,6 +141,13 @@ def test_the_terminal_is_given_back_after_a_signal(story: RunFolder, number: sig
         assert t.restored() == []
 
 
+def test_it_leaves_when_its_terminal_is_gone_without_a_word(story: RunFolder):
+    with attach(story) as t:
+        t.until("Scores")
+        t.hang_up()
+        assert t.process.wait(20) == 128 + signal.SIGHUP
+
+
 def test_the_terminal_is_given_back_after_a_crash(run: RunFolder):
     code = (
         "import sys; from pathlib import Path; from avo_tui.app import AvoApp; from engine.record.run import RunFolder\n"
@@ -242,5 +250,61 @@ def test_a_run_folder_that_vanishes_is_said_and_its_return_noticed(run: RunFolde
         t.press("2", "k")
         away.rename(run.path)
         t.gone("folder is gone", 15)
+        t.press("q")
+        assert t.wait() == 0
+
+
+def test_a_direction_is_written_in_the_person_s_own_editor(engine, tmp_path: Path):
+    run, _ = engine
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf "split long rows\\nover two threads\\n" >> "$1"\n')
+    editor.chmod(0o755)
+    with attach(run, EDITOR=str(editor)) as t:
+        t.until("RUNNING")
+        t.press("I")
+        t.until("Direct the operator")
+        t.press("ctrl+g")
+        t.until("over two threads")
+        t.press("ctrl+s")
+        t.until("Send this direction")
+        t.press("enter")
+        t.until(r"#\d+ direct .*applied")
+        t.press("q")
+        assert t.wait() == 0
+        assert t.restored() == []
+    with Reader(run.journal) as reader:
+        sent = [c.arguments["text"] for c in reader.commands() if c.person == "grace"]
+    assert sent == ["split long rows\nover two threads"]
+
+
+def test_two_people_steer_one_run_and_each_sees_who_did_what(engine):
+    run, _ = engine
+    with attach(run, width=200, height=60, AVO_PERSON="linus") as t, attach(run, width=200, height=60) as u:
+        t.until("RUNNING")
+        u.until("RUNNING")
+        t.press("P")
+        u.until(r"pause .*applied.* linus")
+        u.press("P")
+        t.until(r"resume .*applied.* grace")
+
+
+def test_copying_reaches_the_clipboard_and_what_is_grave_rings_while_nobody_looks(run: RunFolder, home: Path):
+    from engine.record import events as ev
+    from engine.record.journal import Journal
+
+    with attach(run) as t:
+        t.until("1 Scores")
+        t.press("3", "y")
+        t.until("copied")
+        t.receive(rb"\x1b\]52;c;")
+        t.receive(rb"\x1b\]2;")  # the window has a title
+        assert b"\a" not in re.sub(rb"\x1b\][^\x07]*\x07", b"", t.raw)
+        t.press("\x1b[O")  # the terminal says that another window has the focus
+        t.settle(0.5)
+        with Journal.open(run.journal) as journal:
+            journal.append(ev.AlertRaised(50, "critical", "disk", "the disk is full", "0 bytes left"))
+        t.until("the disk is full")
+        t.receive(rb"\x1b\]2;[^\x07]*the disk is full")
+        assert re.sub(rb"\x1b\][^\x07]*\x07", b"", t.raw).count(b"\a") == 1
         t.press("q")
         assert t.wait() == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+
 import pytest
 
 from avo_tui import keys
@@ -18,6 +21,7 @@ from avo_tui.widgets.stream import Stream
 from engine.record import events as ev
 from engine.record.errors import ConfigError
 from engine.record.run import RunFolder
+from tests.room import long
 from tests.room.pilot import answer, commands, open_room, room_of, typed, until
 
 
@@ -383,6 +387,30 @@ async def test_a_filter_keeps_rows_while_it_is_typed(run: RunFolder):
         assert tries.count() == 66
 
 
+async def test_the_filter_of_attempts_looks_through_the_whole_run_and_its_diffs(run: RunFolder, tmp_path):
+    busy = long.write(tmp_path / "busy", 4000, attempts=2000)
+    with sqlite3.connect(busy.journal) as db:  # a word that only one diff has, far beyond what is loaded
+        seq, data = db.execute(
+            "SELECT seq, data FROM events WHERE kind = 'attempt' ORDER BY seq LIMIT 1 OFFSET 30"
+        ).fetchone()
+        db.execute("INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)", (seq + 1_000_000, "x", "quicksilver"))
+        db.execute("INSERT INTO events (seq, at, kind, title, data) SELECT ?, at, kind, title, data FROM events WHERE seq = ?",
+                   (seq + 1_000_000, seq))  # fmt: skip
+    db.close()
+    async with open_room(busy) as (app, pilot):
+        tries = room_of(app).panes["attempts"]
+        await pilot.press("6")
+        assert tries.count() == 600
+        await pilot.press("G")
+        assert tries.count() == 1200
+        await pilot.press("slash")
+        await typed(pilot, "quicksilver")
+        number = json.loads(data)["attempt"]
+        await until(pilot, lambda: [tries.row(i).key for i in range(tries.count())] == [("attempt", number)])
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
+
+
 async def test_order_sorts_the_scores_by_their_ratio(run: RunFolder):
     async with open_room(run) as (app, pilot):
         scores = room_of(app).panes["scores"]
@@ -596,3 +624,29 @@ async def test_a_replay_plays_the_run_from_its_start_and_can_be_held(run: RunFol
         await until(pilot, lambda: not app.player.playing, 20)
         await pilot.press("f")
         await until(pilot, lambda: app.snapshot.at is None)
+
+
+async def test_the_mouse_picks_tabs_and_rows_and_scrolls(run: RunFolder):
+    async with open_room(run, (80, 24)) as (app, pilot):
+        room = room_of(app)
+        await pilot.click("#scores", offset=(20, 0))
+        await until(pilot, lambda: room.number == 2)
+        await pilot.press("6")
+        pane = room.panes["attempts"]
+        await pilot.click("#attempts", offset=(10, 4))
+        assert pane.chosen() == ("attempt", 63)
+        await pilot.click("#attempts", offset=(10, 4), times=2)
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
+
+
+async def test_a_review_s_help_lists_the_review_s_keys_and_e_opens_the_file_under_the_cursor(run: RunFolder):
+    async with open_room(run, (200, 60)) as (app, pilot):
+        await pilot.press("3", "enter")
+        review = app.screen
+        assert isinstance(review, ReviewScreen)
+        await until(pilot, lambda: review.review is not None and review.review.colours)
+        assert review._file_here() == "attention.cpp"
+        await pilot.press("question_mark")
+        text = app.screen.query_one("#help-pane").text()  # type: ignore[attr-defined]
+        assert "compare with the parent" in text
+        assert "Travel in time" not in text

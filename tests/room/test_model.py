@@ -9,8 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from avo_tui.model import diff, plan, plot, show, status, steering, table, transcript, travel, tree, tries
-from avo_tui.model.lines import clean, clip, cut, fit, join_fitting, plain, spread, width_of, wrap
+from avo_tui.model import (
+    diff,
+    plan,
+    plot,
+    review,
+    show,
+    status,
+    steering,
+    table,
+    trajectory,
+    transcript,
+    travel,
+    tree,
+    tries,
+)
+from avo_tui.model.lines import clean, clip, cut, fit, fold, join_fitting, plain, spread, width_of, wrap
 from avo_tui.model.moment import moment
 from avo_tui.model.review import Subject, load
 from avo_tui.model.snapshot import Builder, Snapshot
@@ -18,6 +32,7 @@ from avo_tui.model.view import View
 from avo_tui.themes import PALETTES, to_ascii
 from engine.record import events as ev
 from engine.record.errors import UsageError
+from engine.record.reader import Reader
 from engine.record.run import RunFolder
 from tests.room import scripted, stage
 
@@ -432,3 +447,50 @@ def test_only_what_is_new_and_grave_rings_and_only_while_nobody_looks(now: Snaps
         replace(quiet, alerts=tuple(replace(a, name="a\x1b]2;b\x07c") for a in now.alerts)), idle_s=0, blurred=False
     )
     assert "\x1b" not in written[-1][1:]
+
+
+def test_a_table_s_lines_are_clipped_where_text_is_wrapped():
+    table_ = "kernel                 registers   shared B\nattention_forward            168          0"
+    assert [width_of(((line, ""),)) for line in fold(table_, 30)] == [30, 30]
+    assert len(fold("a sentence that is too long for one line", 20)) == 3
+
+
+def test_moved_blanks_are_no_changed_words():
+    lines = diff.parse("+++ b/x.cpp\n@@ -1 +1 @@\n-int a;  // one\n+int a;      // two")
+    gone, came = (next(x for x in lines if x.kind == kind) for kind in ("del", "add"))
+    assert [gone.text[a:b] for a, b in gone.words] == ["one"]
+    assert [came.text[a:b] for a, b in came.words] == ["two"]
+
+
+def test_scores_stand_beside_every_baseline_where_there_is_room(now: Snapshot, run: RunFolder):
+    with Reader(run.journal) as reader:
+        found = load(run, reader, Subject(version=21), "parent", None)
+    roomy = "\n".join(plain(r.line) for r in review.bars(found, now, View(width=110, height=40)))
+    tight = "\n".join(plain(r.line) for r in review.bars(found, now, View(width=110, height=14)))
+    assert roomy.count("torch_sdpa") == 8
+    assert roomy.count("┿") == 16 + 1
+    assert tight.count("torch_sdpa") == 1
+    assert "┃" in tight
+    assert tight.count("┿") == 8 + 1
+
+
+def test_a_badge_on_the_status_line_can_be_read():
+    for palette in PALETTES.values():
+        if not palette.ansi:
+            style = palette.laid_over(palette.style("badge"), "bar")
+            assert style.bgcolor == palette.style("badge").bgcolor
+
+
+def test_every_baseline_s_label_stands_on_its_own_line(now: Snapshot):
+    from dataclasses import replace
+
+    score = now.baselines["torch_sdpa"]
+    rivals = {
+        name: replace(score, geomean_tflops=f) for name, f in (("slow", 0.0500), ("near", 0.0820), ("fast", 0.0830))
+    }
+    for height in (7, 12, 40):
+        view = View(width=70, height=height)
+        lines = [plain(r.line) for r in trajectory.trajectory(replace(now, baselines=rivals), view)]
+        at = {name: next(i for i, line in enumerate(lines) if f" {name} " in line) for name in rivals}
+        assert at["fast"] <= at["near"] <= at["slow"]
+        assert at["fast"] < at["near"] or lines[at["fast"]].index("fast") < lines[at["fast"]].index("near")
