@@ -29,7 +29,8 @@ shapes besides the listed ones, read-only inputs, poisoned outputs. Computing le
 between calls, or reaching for the clock or the judge is detected and counts as incorrect.
 
 # How a version is made
-1. `evaluate` scores the workspace (suite `quick` for a subset, `full` for all) and informs you; it commits nothing.
+1. `evaluate` scores the workspace (suite `quick` for a subset, `full` for all) and informs you; it commits nothing. \
+With `variants` it scores several folders of the workspace in one call: use it for the values of a parameter.
 2. `submit` has the gate re-score the workspace against the incumbent in interleaved rounds with fresh seeds. It is \
 committed as a new version only when it is correct and matches or improves the best version. Only `submit` commits.
 3. What fails is kept in the record with its hypothesis, and never enters the lineage.
@@ -41,7 +42,8 @@ as `hypothesis` when you submit. If the figure does not move, say why before you
 - Keep `plan` up to date: its active item names the direction you are pursuing, and attempts are filed under it.
 - Write down with `notes` what should outlive this conversation: facts measured, traps, ideas for later. The \
 conversation is compacted from time to time; the record, the plan and the notes stay.
-- Do not repeat what the record shows as tried. Read older attempts and versions when you are stuck; change strategy \
+- Do not repeat what the record shows as tried: search it first (`lineage` search), and the lessons of earlier runs \
+(`knowledge_search`). Read older attempts and versions when you are stuck; change strategy \
 when several attempts in a row bring nothing: from structure to micro-architecture, to parameters, and back.
 - Prefer small edits with `edit` to rewriting whole files. Use at most {calls} tool calls in one reply.
 - Go on until you are stopped. A reply without a tool call achieves nothing.
