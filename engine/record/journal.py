@@ -22,6 +22,7 @@ from engine.record import schema
 from engine.record.errors import JournalError, JournalNewer
 
 _BODY_LIMIT = 16_000
+_SHARED_MEMORY = 64 << 10  # bytes that SQLite needs beside a journal, and some to spare
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -64,12 +65,13 @@ def remedy(error: sqlite3.Error) -> str:
 
 
 def _at_rest(path: Path) -> bool:
-    """Whether the journal was closed properly in a folder that may not be written.
+    """Whether the journal was closed properly in a folder that may not be written, or on a disk that is full.
 
     SQLite cannot make its shared memory there, and needs none: every fact is in the one file, and none will come.
     """
-    wal = path.with_name(path.name + "-wal")
-    return not os.access(path.parent, os.W_OK) and (not wal.exists() or wal.stat().st_size == 0)
+    wal, disk = path.with_name(path.name + "-wal"), os.statvfs(path.parent)
+    full = disk.f_bavail * disk.f_frsize < _SHARED_MEMORY
+    return (full or not os.access(path.parent, os.W_OK)) and (not wal.exists() or wal.stat().st_size == 0)
 
 
 class Journal:

@@ -1,5 +1,6 @@
 """Bad input: each gets one clear line and the right exit code, and loses nothing."""
 
+import codecs
 import json
 import os
 import shutil
@@ -95,6 +96,7 @@ def as_nobody(*words):
     from avo_tui.cli import main
 
     assert avo_tui.commands.look and avo_tui.commands.start and avo_tui.commands.steer
+    codecs.lookup("ascii")  # which the child may not load any more
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -218,3 +220,67 @@ def test_help_and_version_need_nothing(avo):
     assert avo("score", "--help").code == 0
     assert avo().code == 0
     assert sys.version_info >= (3, 11)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of half a megabyte, full but for some pages."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=640k", "none", str(place)], capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("needs root and mount, to make a full disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_is_said_and_what_was_written_can_still_be_read(past, small_disk, tmp_path):
+    folder = small_disk / "climb"
+    folder.mkdir()
+    for name in ("journal.db", "config.toml"):
+        shutil.copy(past.runs / "climb" / name, folder)
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "rest").write_bytes(b"x" * (1 << 20))
+    runs = ("--runs", str(small_disk))
+    past("resume", "climb", "--versions", "9", *runs).refused(2, "journal.db")
+    assert past("status", "climb", "--json", *runs).json["incumbent"]["version"] == 4
+    past("report", "climb", "-o", str(small_disk / "out"), *runs).refused(2, "No space left", "another folder")
+    past("export", "climb", "v1", "-o", str(small_disk / "kernel")).refused(2, "No space left")
+    words = ("run", "--problem", past.problem(), "--config", past.config(), "--name", "new", *runs)
+    past(*words, "--headless").refused(2, str(small_disk))
+    assert past("status", "climb", "--json", *runs).json["incumbent"]["version"] == 4
+    assert len(past("versions", "climb", "--json", *runs).json) == 5
+
+
+def test_a_terminal_that_is_too_small_says_so_and_gives_the_keys_back(past):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    pid, master = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 30, 0, 0))
+        # Not os.environ: readline, where it is loaded, puts COLUMNS and LINES into the process's own environment.
+        os.execve(sys.executable, [sys.executable, "-m", "avo_tui.cli", "attach", "climb"], past.env)
+    shown = b""
+    while b"too small" not in shown:
+        shown += os.read(master, 65536)
+
+    def ended():
+        os.write(master, b"q")
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return [status] if found else None
+
+    assert until(ended) == [0]
+    os.close(master)
+
+
+def test_a_long_direction_of_one_word_is_refused_before_it_is_sent(avo, living):
+    avo("direct", "alive", "x" * 100_000).refused(2, "100,000 characters", "64,000")
+    assert avo("commands", "alive", "--json").json == []
