@@ -174,7 +174,7 @@ class Lineage:
     def diff_files(self, before: int | None, files: Mapping[str, bytes]) -> str:
         """The unified diff from a version (None: from nothing) to sources that are not committed."""
         content = {_checked(name): data for name, data in files.items()}
-        with self._open() as repo:
+        with self._open() as repo, _scratch(repo):
             old = _write_tree(repo, {}) if before is None else self._commit_id(repo, before)
             return self._diff(repo, old, _write_tree(repo, content))
 
@@ -357,6 +357,22 @@ def _message(message: str, version: int, parent: int | None, score: Score, trail
     }
     lines = [f"{key}: {' '.join(str(value).split())}" for key, value in facts.items()]
     return f"{message.strip() or f'v{version}'}\n\n" + "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _scratch(repo: Repo) -> Iterator[None]:
+    """What git writes meanwhile is dropped afterwards: each attempt is diffed, and a week's would leave 20,000 objects.
+
+    Objects are looked up beside in the repository itself (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES, quoted as in C).
+    """
+    from git import GitCmdObjectDB
+
+    kept = os.path.join(repo.git_dir, "objects")  # noqa: PTH118 as git names it
+    quoted = '"' + kept.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    with tempfile.TemporaryDirectory(prefix="avo-diff-") as place:
+        repo.git.update_environment(GIT_OBJECT_DIRECTORY=place, GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted)
+        repo.odb = GitCmdObjectDB(place, repo.git)
+        yield
 
 
 def _write_tree(repo: Repo, content: Mapping[str, bytes]) -> str:

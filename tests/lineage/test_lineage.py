@@ -99,6 +99,16 @@ def test_sources_that_are_not_committed_can_be_compared_and_leave_no_version(lin
     assert len(lineage.versions()) == 1
 
 
+def test_the_diff_of_an_attempt_leaves_nothing_in_the_repository(tmp_path: Path) -> None:
+    lineage = Lineage.create(tmp_path / 'a "quoted": place' / "lineage")
+    add(lineage, SOURCES[0])
+    before = git(lineage, "count-objects")
+    assert "+int tile = 32;" in lineage.diff_files(0, SOURCES[1])
+    assert lineage.diff_files(None, {"new.cpp": b"x\n"}).startswith("diff --git a/new.cpp b/new.cpp")
+    assert git(lineage, "count-objects") == before
+    assert git(lineage, "fsck", "--full") == ""
+
+
 def test_no_attributes_file_of_a_candidate_hides_a_change(lineage: Lineage):
     hiding = {".gitattributes": b"* -diff binary\n*.cpp filter=evil diff=evil\n"}
     add(lineage, {**SOURCES[0], **hiding})
