@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 # Set before any test starts a process, so that engines started by tests write their lessons here.
@@ -13,3 +14,6 @@ atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 os.environ["XDG_STATE_HOME"] = f"{_HOME}/state"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
+
+# A shell starts what it puts in the background with SIGINT ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
