@@ -61,15 +61,20 @@ LOOKS = (
 )  # fmt: skip
 
 
-def test_json_is_one_value_and_nothing_else(past, tmp_path):
-    writes = (
-        ("export", "climb", "v2", "-o", str(tmp_path / "e")),
-        ("archive", "climb", "-o", str(tmp_path / "a.tar.gz")),
-        ("report", "climb", "-o", str(tmp_path / "r")),
-    )
-    for words in (*LOOKS, *writes):
-        said = past(*words, "--json")
-        assert (said.code, said.err) == (0, ""), words
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_json_is_one_value_and_nothing_else(past, words, capsys):
+    place = () if words[0] == "knowledge" else ("--runs", str(past.runs))
+    assert main([*words, *place, "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    json.loads(said.out)
+
+
+def test_json_of_what_writes_files_is_one_value_too(past, tmp_path, capsys):
+    for words in (("export", "climb", "v2"), ("archive", "climb"), ("report", "climb")):
+        assert main([*words, "--runs", str(past.runs), "-o", str(tmp_path / words[0]), "--json"]) == 0
+        said = capsys.readouterr()
+        assert said.err == ""
         json.loads(said.out)
 
 
