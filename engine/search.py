@@ -148,6 +148,8 @@ class Search:
 
     async def _work(self) -> str:
         try:
+            if self.reader.head() is None:
+                await operators.ready(self.config.operator, self.config)
             await self._found()
             operator = self._operator = operators.create(self.config.operator, self.session)
             reviewer = getattr(operator, "review", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Protocol
 
+from engine.record.config import RunConfig
 from engine.record.errors import ConfigError
 from engine.session import Directive, Evaluation, Exhausted, Interrupted, Profile, Session, Submission, ToolResult
 
@@ -24,6 +25,7 @@ __all__ = [
     "ToolResult",
     "create",
     "names",
+    "ready",
 ]
 
 # name -> "module:factory"; the factory takes the Session and returns the Operator.
@@ -47,6 +49,13 @@ class Operator(Protocol):
     async def turn(self, session: Session) -> None:
         """Do one piece of work."""
         ...
+
+
+async def ready(name: str, config: RunConfig) -> None:
+    """Let an operator say at once, before anything is measured, that it cannot work here (its module's `ready`)."""
+    module = _OPERATORS.get(name, "").partition(":")[0]
+    if module and (asked := getattr(import_module(module), "ready", None)) is not None:
+        await asked(config)
 
 
 def names() -> tuple[str, ...]:

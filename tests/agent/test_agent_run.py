@@ -103,3 +103,14 @@ def test_without_a_key_the_agent_says_what_to_do(tmp_path: Path) -> None:
     run = avo(tmp_path, "run", "mha_cpu", "--operator", "agent", "--headless")
     assert run.returncode == 2 and "ANTHROPIC_API_KEY" in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_wrong_key_ends_the_run_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "wrong")
+    with MessagesServer(Improver(), key="right") as server:
+        run = avo(tmp_path, "run", "mha_cpu", "--base-url", server.url, "--headless", "--name", "w")
+    assert run.returncode == 2 and "does not accept the key (401: invalid x-api-key)" in run.stderr
+    with Reader(tmp_path / "w" / "journal.db") as reader:
+        assert reader.counts() == (0, 0) and not server.seen
+        state = reader.tail(1, kinds=("state",))[0].title
+    assert state.startswith("finished: ") and "set ANTHROPIC_API_KEY and resume the run" in state

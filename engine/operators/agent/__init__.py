@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.operators.agent.loop import Agent
+    from engine.record.config import RunConfig
     from engine.session import Session
 
 
@@ -23,3 +24,18 @@ def create(session: Session) -> Agent:
     from engine.operators.agent.loop import Agent
 
     return Agent(session)
+
+
+async def ready(config: RunConfig) -> None:
+    """Raise OperatorError when there is no key, or the server does not take it; nothing else is asked yet."""
+    from engine.operators.agent.client import ModelClient
+    from engine.operators.agent.faults import ModelFault
+    from engine.record.errors import OperatorError
+
+    client = ModelClient(config.model)
+    try:
+        await client.prove()
+    except ModelFault as fault:
+        raise OperatorError(str(fault)) from fault
+    finally:
+        await client.close()

@@ -101,6 +101,16 @@ class ModelClient:
             return None
         return int(counted.input_tokens)
 
+    async def prove(self) -> None:
+        """See that the server takes the key. Whatever else is wrong waits for the first real request."""
+        api = self.connect()
+        try:
+            await api.models.retrieve(self.config.name, timeout=ASIDE_S)
+        except (anthropic.AuthenticationError, anthropic.PermissionDeniedError) as error:
+            raise classify(error, self.where, self.config.name) from error
+        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
+            return
+
     async def told(self, model: str) -> Told:
         """What the server says of a model."""
         try:
