@@ -29,7 +29,7 @@ from engine.private import without_secrets
 from engine.record import config
 from engine.record.errors import ConfigError, LineageError, Refused
 from engine.record.journal import connect
-from engine.record.run import LOGS_DROPPED, RunFolder
+from engine.record.run import LOGS_DROPPED, SUMS, RunFolder
 
 FORMAT = 1
 Choice = Literal["all", "logs", "none"]
@@ -87,6 +87,7 @@ def lay_out(run: RunFolder, target: Path, *, forget: Sequence[str] = (), leave_o
         copy.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # the engine at work took it away meanwhile
             shutil.copyfile(path, copy)
+    _clean_sums(run.artifacts, target / "artifacts" / SUMS)
     _clean_journal(target / "journal.db", {**dict.fromkeys(forget, ""), **renamed})
     if "artifacts" in skipped:
         with contextlib.closing(sqlite3.connect(target / "journal.db", isolation_level=None)) as db:
@@ -190,6 +191,23 @@ def _text_columns(db: sqlite3.Connection) -> list[tuple[str, str]]:
     )
     tables = [row[0] for row in db.execute(listed)]
     return [(t, c[1]) for t in tables for c in db.execute(f"PRAGMA table_info({t})").fetchall() if c[2] == "TEXT"]
+
+
+def rewritten(artifacts: Path, name: str) -> bool:
+    """Whether a log was written again, compressed or taken away since the hashes of all logs were written down."""
+    try:
+        return (artifacts / name).stat().st_mtime > (artifacts / SUMS).stat().st_mtime
+    except FileNotFoundError:
+        return True
+
+
+def _clean_sums(artifacts: Path, copy: Path) -> None:
+    """Leave out hashes of logs that a living engine has written again, and of those that were not copied."""
+    if copy.exists():
+        lines = copy.read_text("utf-8").splitlines(keepends=True)
+        names = {line: line[66:].rstrip("\n") for line in lines}
+        kept = [ln for ln in lines if (copy.parent / names[ln]).exists() and not rewritten(artifacts, names[ln])]
+        copy.write_text("".join(kept), "utf-8")
 
 
 def _clean_config(path: Path, forget: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import until
 
 from engine.lineage import Lineage
+from engine.record.liveness import identity
 from engine.record.reader import Reader
 from engine.record.run import RunFolder
 from engine.verify import verify_run
@@ -239,3 +240,16 @@ def test_artifacts_are_archived_by_choice(past, tmp_path, choice, kept):
         names = {n.split("/")[2] for n in tar.getnames() if n.startswith("climb/artifacts/")}
     assert {n for n in names if "." not in n and n != "SHA256SUMS"} == kept
     assert past("verify", str(file)).code == 0, past("verify", str(file))
+
+
+def test_what_a_living_engine_is_about_to_hash_again_is_no_damage_and_not_in_an_archive(past, copy, tmp_path):
+    """A log was written again since; in a run at rest that is a finding, in one that lives it is work."""
+    log = log_of(copy, 1)
+    log.write_text("written again")
+    sql(copy, "UPDATE engine SET state = 'running'")
+    assert any("a1.log was changed" in str(f) for f in verify_run(copy).findings)
+    me = identity()
+    sql(copy, f"UPDATE engine SET pid = {me.pid}, started = {me.started}, boot = '{me.boot}', host = '{me.host}'")
+    assert verify_run(copy).findings == ()
+    assert past("archive", str(copy.path), "-o", str(tmp_path / "live.tar.gz")).code == 0
+    assert past("verify", str(tmp_path / "live.tar.gz")).code == 0
