@@ -74,3 +74,18 @@ def test_replacing_makes_the_sources_exact_and_spares_the_rest(workspace, tmp_pa
     assert (workspace / "attention.cpp").read_bytes() == b"new\n"
     assert not (workspace / "attention.cpp").is_symlink()
     assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["../other", "/etc", "variants/../../other", "link", "link/inside", "", "absent", "file.cpp"]
+)
+def test_a_variant_lies_inside_the_workspace_and_behind_no_link(tmp_path, name):
+    workspace, other = tmp_path / "workspace", tmp_path / "other"
+    for folder in (workspace / "variants" / "a", other / "inside"):
+        folder.mkdir(parents=True)
+    (workspace / "link").symlink_to(other)
+    (workspace / "file.cpp").write_text("")
+    assert intake.inside(workspace, "variants/a") == workspace / "variants" / "a"
+    with pytest.raises(Refused) as caught:
+        intake.inside(workspace, name)
+    assert "\n" not in str(caught.value)
