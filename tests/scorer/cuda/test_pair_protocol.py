@@ -87,6 +87,7 @@ class Pair:
 
     tiles: list[int]  # steps of each tile that this pair gets
     causal: bool  # tickets for the second block, and turns between the groups
+    early: int | None = None  # the step at which the next tile's queries are loaded already
     blocks: list[Block] = field(default_factory=lambda: [block(), block()])
     flying: list[Callable[[], None]] = field(default_factory=list)
 
@@ -110,19 +111,25 @@ class Pair:
             yield mine.ticket_full[slot].passed(use)
             assert mine.ticket[slot] == number, "a ticket was overwritten before it was read"
 
+        def load_queries(steps: int) -> Iterator[Step]:
+            nonlocal tile
+            yield mine.q_empty[tile % 2].passed(tile // 2 - 1)
+            mine.tile[tile % 2] = steps
+            mine.q_full[tile % 2].arrive()
+            tile += 1
+
         last: object = None
         for number, steps in enumerate(self.tiles):
-            if self.causal:
-                yield from draw(number)
             for step in range(steps):
                 yield from load(("k", number, step))
-                if step == 0:
-                    yield mine.q_empty[tile % 2].passed(tile // 2 - 1)
-                    mine.tile[tile % 2] = steps
-                    mine.q_full[tile % 2].arrive()
-                    tile += 1
+                if step == 0 and tile == number:
+                    yield from load_queries(steps)
                 if last is not None:
                     yield from load(last)
+                if step == 0 and self.causal:
+                    yield from draw(number)
+                if step == self.early and number + 1 < len(self.tiles):
+                    yield from load_queries(self.tiles[number + 1])
                 last = ("v", number, step)
         if last is not None:
             yield from load(last)
@@ -243,12 +250,18 @@ def run(pair: Pair, lot: random.Random, slow: int) -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["rows", "heads"])
+@pytest.mark.parametrize("early", [None, 3], ids=["queries-in-time", "queries-early"])
 @pytest.mark.parametrize("slow", range(-1, 6))
-def test_pairs_of_blocks_never_hang_and_never_overwrite_what_is_read(causal, slow):
-    lot = random.Random(f"{causal} {slow}")
-    for _ in range(60):
-        tiles = [lot.choice((1, 1, 2, 3, 5)) for _ in range(lot.randrange(12))]
-        run(Pair(tiles, causal), lot, slow)
+def test_pairs_of_blocks_never_hang_and_never_overwrite_what_is_read(causal, early, slow):
+    lot = random.Random(f"{causal} {early} {slow}")
+    for _ in range(40):
+        tiles = [lot.choice((1, 1, 2, 3, 4, 5, 7)) for _ in range(lot.randrange(12))]
+        run(Pair(tiles, causal, early), lot, slow)
+
+
+def test_the_model_sees_queries_that_are_asked_for_too_early():
+    with pytest.raises(AssertionError, match="nobody can go on"):
+        run(Pair([5, 5, 5, 5], False, early=0), random.Random(1), -1)
 
 
 def test_the_model_sees_a_release_that_tells_only_the_own_block():

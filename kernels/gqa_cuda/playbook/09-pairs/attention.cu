@@ -214,13 +214,13 @@ __device__ __forceinline__ void produce(const Shared& shared, const CUtensorMap*
   while (next < problem.items) {
     const Tile tile = tile_at<kCausal, kPairs>(next, problem, rank);
     const int head = tile.head / group;
-    next = kCausal ? draw() : next + workers;
     // K of step i, then V of step i - 1: the order in which the consumers take them, across tiles too.
     for (int step = 0; step < tile.steps; ++step) {
       const int block = tile.first + tile.steps - 1 - step;
       load(map_k, block, head, tile.batch);
       if (step == 0) load_queries(tile);
       if (last_step >= 0) load(map_v, last_step, last_head, last_batch);
+      if (step == 0) next = kCausal ? draw() : next + workers;  // waits, so after the first copies
       last_step = block;
       last_head = head;
       last_batch = tile.batch;
