@@ -26,8 +26,12 @@ def show(arguments: Namespace) -> int:
         return 0
     total = total_percent(parts)
     usd = sum(p.usd for p in parts)
-    print(table(_HEAD, [_row(part) for part in parts]))
     committed = sum(p.version is not None for p in parts)
+    if not any(p.calls for p in parts):
+        print(table(_HEAD[:4], [_row(part)[:4] for part in parts]))
+        print(f"no model was called: {committed} versions and {total:+.1f}% cost {span(sum(p.seconds for p in parts))}")
+        return 0
+    print(table(_HEAD, [_row(part) for part in parts]))
     each = f", ${usd / committed:.4f} a version" if committed and usd else ""
     percent = f", ${usd / total:.4f} for each percent" if total > 0 and usd else ""
     print(f"in all ${usd:.4f} for {committed} versions and {total:+.1f}%{each}{percent}")

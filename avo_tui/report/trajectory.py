@@ -49,7 +49,7 @@ def trajectory(facts: Facts) -> Drawing:
     shown = [m.geomean / unit for m in facts.marks if m.geomean]
     every = [*values, *rivals.values(), *(v for v in shown if v > min(values) / 3)]
     y = value_scale(every, HEIGHT - BOTTOM, TOP)
-    last = max(m.attempt for m in facts.marks)
+    last = max((*(m.attempt for m in facts.marks), *(v.attempt for v in measured)))
     x = Scale(-0.6, last + 0.6, LEFT, WIDTH - RIGHT)
     axes(drawing, y, (LEFT, WIDTH - RIGHT), f"geomean over all configurations ({name})")
     _attempt_axis(drawing, x, facts)
@@ -144,7 +144,8 @@ def role_of(baseline: int) -> str:
 
 def _attempt_axis(drawing: Drawing, x: Scale, facts: Facts) -> None:
     """Numbers of attempts, and below them how long the run had gone on."""
-    ground, at = HEIGHT - BOTTOM, {m.attempt: m.at_s for m in facts.marks}
+    s, ground = facts.summary, HEIGHT - BOTTOM
+    at = {v.attempt: v.created_at - s.created_at for v in s.versions} | {m.attempt: m.at_s for m in facts.marks}
     for value in ticks(x, 9):
         if value == int(value):
             drawing.add(Path(((x(value), ground), (x(value), ground + 4)), "axis", 1.0))

@@ -56,18 +56,19 @@ def costs(reader: Reader) -> tuple[Cost, ...]:
     now: _Open | None = None
     last = 0.0
     for entry in _entries(reader):
-        fact = entry.event()
         now = now or _Open(entry.at)
+        last = entry.at
+        if entry.kind == ev.AttemptScored.kind:  # counted only: an attempt's score and diff are long to decode
+            now.attempts += 1
+            continue
+        fact = entry.event()
         if isinstance(fact, ev.Spent):
             _add(now, fact)
-        elif isinstance(fact, ev.AttemptScored):
-            now.attempts += 1
         elif isinstance(fact, ev.VersionCommitted):
             if fact.version > 0:
                 percent = None if fact.ratio is None else (fact.ratio - 1) * 100
                 found.append(now.close(fact.version, entry.at, percent))
             now = _Open(entry.at)
-        last = entry.at
     if now is not None and (now.calls or now.attempts):
         found.append(now.close(None, last, None))
     return tuple(found)

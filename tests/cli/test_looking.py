@@ -155,6 +155,13 @@ def test_export_writes_sources_score_and_how_to_build(past, tmp_path):
     past("export", "climb", "best", "-o", str(tmp_path / "out")).refused(2, "not empty")
 
 
+def test_costs_of_a_run_without_model_calls_are_time_and_attempts(past):
+    lines = past("costs", "climb").out.splitlines()
+    assert lines[0].split() == ["version", "gain", "time", "attempts"]
+    assert [line.split()[0] for line in lines[1:5]] == ["v1", "v2", "v3", "v4"]
+    assert sum(c["attempts"] for c in past("costs", "climb", "--json").json) == 5
+
+
 def test_lists_of_directions_alerts_and_commands_are_json_too(past):
     directions = past("directions", "climb", "--json").json
     assert "a wider tile 1" in {d["name"] for d in directions}

@@ -12,9 +12,10 @@ import pytest
 from avo_tui.report import png
 from avo_tui.report.drawing import Drawing, Labels, Text, ticks, value_scale
 from avo_tui.report.facts import gather, group_of
+from avo_tui.report.files import write
 from avo_tui.report.trajectory import trajectory
 from avo_tui.summary import Summaries
-from engine.record.events import AttemptScored, BaselineMeasured, VersionCommitted
+from engine.record.events import AttemptScored, BaselineMeasured, Spent, VersionCommitted
 from engine.record.journal import Journal
 from engine.record.run import RunFolder
 from engine.record.scores import ConfigurationScore, Score
@@ -180,6 +181,19 @@ def test_a_run_without_a_version_and_names_that_would_be_markup_are_reported(pas
     assert "<script" not in text
     assert "\x1b" not in text
     Page(text)
+
+
+def test_what_a_run_has_spent_is_told_for_each_commit_and_percent(tmp_path):
+    seed = VersionCommitted(0, "a" * 40, None, 0, "improved", "", "seed", score(1.0))
+    calls = [Spent("turn", 1000, 200, 5000, 0, usd, "m") for usd in (0.25, 0.75)]
+    best = VersionCommitted(1, "b" * 40, 0, 1, "improved", "", "best", score(1.1), 1.1, 1.05, 1.15)
+    with Summaries(run_of(tmp_path, seed, *calls, best)) as summaries:
+        files = write(summaries, tmp_path / "out")
+    text = files[0].read_text()
+    assert "In all $1.0000 in 2 calls: $1.0000 a commit, $0.1000 for each percent of the +10.0 % gained" in text
+    assert "2,000 tokens in, 400 out, 10,000 read from the cache" in text
+    value = json.loads(files[1].read_text())
+    assert (value["costs"][0]["usd"], round(value["costs"][0]["usd_per_percent"], 6)) == (1.0, 0.1)
 
 
 def test_a_long_run_is_thinned_and_no_version_is_lost(tmp_path):
