@@ -61,6 +61,7 @@ def events(reply: Reply, model: str, usage: dict[str, Any], number: int) -> Iter
     }
     yield "message_start", {"type": "message_start", "message": message}
     yield "ping", {"type": "ping"}
+    yield "novelty", {"type": "novelty", "of": "a later version of the API"}
     for index, block in enumerate(reply.content):
         yield from _block(index, block, reply.raw.get(index))
     delta = {"stop_reason": reply.reason(), "stop_sequence": None, "stop_details": reply.stop_details}
