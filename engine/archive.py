@@ -37,7 +37,7 @@ CHOICES: tuple[str, ...] = get_args(Choice)
 BUNDLE, MANIFEST = "lineage.bundle", "manifest.json"
 MAX_FILE_BYTES = 1 << 30
 # Made anew by the engine, alive only on its machine, or packed in another form.
-_LEFT_OUT = frozenset({"lineage", "workspace", "journal.db", "engine.lock", "engine.log"})
+_LEFT_OUT = frozenset({"lineage", "workspace", "journal.db", "engine.lock", "engine.log", "engine.log.1.gz"})
 _LIVE = frozenset({".pid", ".sock", ".lock", ".part", ".new"})
 # What a choice of artifacts leaves out: the sources of every attempt are the bulk, the logs are what people read.
 _CHOSEN = {"all": (), "logs": ("artifacts/candidates",), "none": ("artifacts",)}
