@@ -123,7 +123,7 @@ def _repository(url: str, store: Path) -> Added:
     from engine.lineage import import_git
 
     git = import_git()
-    name = _slug(url.rstrip("/").removesuffix(".git").rpartition("/")[2])
+    name = _slug(url.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2])
     with tempfile.TemporaryDirectory() as place:
         options = {"depth": 1, "single_branch": True, "no_tags": True, "config": "core.hooksPath=/dev/null"}
         environment = {

@@ -146,6 +146,7 @@ def test_a_git_repository_is_cloned_read_and_thrown_away(tmp_path: Path, store: 
     url = origin.as_uri()
     assert add(url, store).pages == ("guide/ptx",)
     assert base.search("phase bit")[0].source == f"{url}/ptx.md"
+    assert add(f"{url}/.git", store).pages == ("guide.git/ptx",)
 
 
 def test_a_repository_that_is_not_there_is_refused(tmp_path: Path, store: Path):
