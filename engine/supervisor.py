@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.answers import Directive
-from engine.conduct import Conduct, Witness
+from engine.conduct import Conduct, Witness, signs
 from engine.detectors import LEVELS, Finding, Trajectory, look
 from engine.inbox import Inbox
 from engine.record import events as ev
@@ -59,14 +59,17 @@ class Supervisor:
         self._reviewer = reviewer
         self._witness = Witness(reader)
         self._seen = (-1, -1, -1)
-        self._best = -1
+        self._best = self._known_at = -1
+        self._known_best: Version | None = None
 
     async def look(self, elapsed_s: float) -> Step | None:
         """Judge earlier steps, close what is over, and take at most one new step."""
         self._mark_best(elapsed_s)
-        reset = _reset(self._reader)
+        reset = self._reset()
         conduct = self._witness.conduct(reset)
-        now = (self._reader.counts()[1], int(elapsed_s) // 60, conduct.turns)
+        # Turns alone are worth a look only when something is wrong with them: a look reads much of the record.
+        odd = conduct.turns if signs(conduct, self._rule) else 0
+        now = (self._reader.counts()[1], int(elapsed_s) // 60, odd)
         if now == self._seen:
             return None
         self._seen = now
@@ -75,18 +78,35 @@ class Supervisor:
         finding = self._due(look(trajectory, self._rule), reset, trajectory)
         return None if finding is None else await self._step_in(finding, trajectory)
 
+    def _last_best(self) -> Version | None:
+        """The newest version that improved and is active. Read again only when a version or a head move came."""
+        newest = self._reader.tail(1, kinds=("version", "head"))
+        seq = newest[0].seq if newest else 0
+        if seq != self._known_at:
+            bests = [v for v in self._reader.versions() if v.verdict == "improved" and v.active]
+            self._known_best = max(bests, key=lambda v: v.seq, default=None)
+            self._known_at = seq
+        return self._known_best
+
+    def _reset(self) -> int:
+        """The sequence number from which the ladder counts."""
+        best = self._last_best()
+        heads = self._reader.tail(1, kinds=("head",))
+        pauses = [i.seq for i in self._reader.interventions() if i.level == "pause"]
+        return max([best.seq if best else 0, *(e.seq for e in heads), *pauses])
+
     # --- what there is to see ------------------------------------------------------------
 
     def _mark_best(self, elapsed_s: float) -> None:
         """Remember at what running time the last reset came, and close alerts that a new best answers."""
-        reset = _reset(self._reader)
+        reset = self._reset()
         if reset == self._best:
             return
         known = self._reader.meta("supervisor_reset") or ""
         if known.partition(" ")[0] != str(reset):
             self._journal.set_meta("supervisor_reset", f"{reset} {elapsed_s:.3f}")
         self._best = reset
-        best = _last_best(self._reader)
+        best = self._last_best()
         if best is not None and best.seq == reset:
             reason = f"v{best.version} is a new best"
             closing = [a for a in self._reader.alerts(open_only=True) if a.what in MINE]
@@ -99,7 +119,7 @@ class Supervisor:
         entries = self._reader.events(reset, kinds=("direction",), limit=10_000)
         facts = [f for f in (e.event() for e in entries) if isinstance(f, ev.DirectionChanged)]
         pursued = tuple(f.direction for f in facts if f.state == "pursued" and f.source != "person")
-        best = _last_best(self._reader)
+        best = self._last_best()
         name = f"v{best.version} {best.name}" if best else "the start"
         return Trajectory(attempts, pursued, (elapsed_s - since) / 60, name, conduct)
 
@@ -170,6 +190,8 @@ class Supervisor:
     def _judge(self) -> None:
         """Say of each earlier step whether a new best came of it, once that can be said."""
         steps = self._reader.interventions()
+        if all(step.helped is not None for step in steps):
+            return
         bests = [v for v in self._reader.versions() if v.verdict == "improved" and v.version > 0]
         attempts = self._reader.attempts(limit=READ)
         for i, step in enumerate(steps):
@@ -249,20 +271,6 @@ def _spread(directions: list[Direction], count: int) -> list[Direction]:
         return directions
     step = (len(directions) - 1) / max(1, count - 1)
     return [directions[round(i * step)] for i in range(count)]
-
-
-def _last_best(reader: Reader) -> Version | None:
-    return max(
-        (v for v in reader.versions() if v.verdict == "improved" and v.active), key=lambda v: v.seq, default=None
-    )
-
-
-def _reset(reader: Reader) -> int:
-    """The sequence number from which the ladder counts."""
-    best = _last_best(reader)
-    heads = reader.tail(1, kinds=("head",))
-    pauses = [i.seq for i in reader.interventions() if i.level == "pause"]
-    return max([best.seq if best else 0, *(e.seq for e in heads), *pauses])
 
 
 def _superseded(alert: Alert, by: int) -> ev.AlertClosed:
