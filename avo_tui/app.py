@@ -92,7 +92,7 @@ class AvoApp(App[int]):
         self.grace_s = grace_s
         self.clock = clock
         self.feed = Feed(folder, self._deliver, clock)
-        self.snapshot: Snapshot = self.feed.first()
+        self.snapshot: Snapshot = self.feed.first(1 if replay else None)
         self.message: Line = EMPTY
         self.marked: int | None = None
         self.draft = ""
@@ -146,7 +146,7 @@ class AvoApp(App[int]):
             self._reader.close()
 
     def _remember(self) -> None:
-        if self._live and self.snapshot.at is None:
+        if self._live and not self._replay and self.snapshot.at is None:
             prefs.remember_look(self.folder.path, self.snapshot.last_seq, self.clock())
 
     def _catch_signals(self) -> None:

@@ -40,11 +40,12 @@ class Feed:
         self._last: Snapshot | None = None
         self._threads: list[threading.Thread] = []
 
-    def first(self) -> Snapshot:
-        """The first moment, read in the caller's thread so that the first paint has it."""
+    def first(self, seq: int | None = None) -> Snapshot:
+        """The first moment, the live one or that after an event, read here so that the first paint has it."""
         builder = Builder(self.folder, self.clock)
         try:
-            self._last = builder.live()
+            self._last = builder.live() if seq is None else moment(builder.reader, builder.summary(), seq)
+            self._at = seq
         finally:
             builder.close()
         return self._last

@@ -163,7 +163,7 @@ class Room(Acting, Screen[None]):
             if (pane.tabs, pane.edge) != (p.tabs, p.edge):
                 pane.tabs, pane.edge = p.tabs, p.edge
                 pane.repaint(everything=True)
-        self.refresh(layout=True)
+        self.panes["scores"].refresh(layout=True)  # a screen's own refresh keeps its old arrangement
         focused = self.focused
         if isinstance(focused, Pane) and not focused.display and (seen := self._visible()):
             self.focus_pane(seen[0])
