@@ -640,6 +640,7 @@ bool reserve(float4** workspace, size_t bytes, int device, cudaStream_t stream) 
 }
 
 __device__ unsigned counters[kCounters][kCounterWords];  // zero at load; every launch leaves its own zero
+std::atomic<unsigned> launches{0};                       // of both kinds: neither may meet the other's counters
 
 const char* check(const void* q, const void* k, const void* v, const void* o, int batch, int heads_q, int heads_kv,
                   int sequence, int head_dim, float scale) {
@@ -656,6 +657,31 @@ const char* check(const void* q, const void* k, const void* v, const void* o, in
   return nullptr;
 }
 
+// How many pairs of blocks this device runs at a time: half its multiprocessors, unless a part of it has an odd number
+// of them to give. The static order hands out shares by this, so a pair that had to wait would double the time.
+template <typename Kernel>
+int pairs_at_once(Kernel kernel, int device, int multiprocessors) {
+  constexpr int kDevices = 64;
+  static std::atomic<int> known[kDevices] = {};
+  if (device < kDevices && known[device] > 0) return known[device];
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {2, 1, 1};
+  cudaLaunchConfig_t grid{};
+  grid.gridDim = dim3(multiprocessors / 2 * 2);
+  grid.blockDim = dim3(kThreads);
+  grid.dynamicSmemBytes = kSharedBytes;
+  grid.attrs = &cluster;
+  grid.numAttrs = 1;
+  int pairs = 0;
+  if (cudaOccupancyMaxActiveClusters(&pairs, kernel, &grid) != cudaSuccess || pairs < 1) {
+    cudaGetLastError();
+    return multiprocessors / 2;
+  }
+  if (device < kDevices) known[device] = pairs;
+  return pairs;
+}
+
 template <bool kCausal, Pairs kPairs>
 const char* launch(const void* q, const void* k, const void* v, void* o, Problem problem, cudaStream_t stream) {
   CUtensorMap map_q, map_k, map_v, map_o;
@@ -668,14 +694,15 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
   int device = 0, multiprocessors = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  static std::atomic<unsigned> launches{0};
   unsigned* all = nullptr;
   if (cudaGetSymbolAddress(reinterpret_cast<void**>(&all), counters) != cudaSuccess)
     return cudaGetErrorString(cudaGetLastError());
   problem.counter = all + kCounterWords * (launches.fetch_add(1) % kCounters);
   // From here on the work is counted in what one block, or one pair of blocks, takes at a time.
   const int size = kPairs == Pairs::kNone ? 1 : 2;
-  const int workers = multiprocessors / size;
+  const auto kernel = attention_kernel<kCausal, kPairs>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  const int workers = size == 1 ? multiprocessors : pairs_at_once(kernel, device, multiprocessors);
   if (kPairs == Pairs::kRows) problem.row_tiles = (problem.row_tiles + 1) / 2;
   problem.items = problem.row_tiles * problem.heads_q * batch;
   if (kPairs == Pairs::kHeads) {
@@ -699,8 +726,6 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
     }
     cudaGetLastError();  // without memory for the parts, no tile is split
   }
-  const auto kernel = attention_kernel<kCausal, kPairs>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   cudaLaunchConfig_t grid{};
   grid.gridDim = dim3(size * (problem.items < workers ? problem.items : workers));
   grid.blockDim = dim3(kThreads);

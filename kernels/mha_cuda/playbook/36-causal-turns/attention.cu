@@ -583,6 +583,7 @@ bool reserve(float4** workspace, size_t bytes, int device, cudaStream_t stream) 
 }
 
 __device__ unsigned counters[kCounters][kCounterWords];  // zero at load; every launch leaves its own zero
+std::atomic<unsigned> launches{0};                       // of both kinds: neither may meet the other's counters
 
 const char* check(const void* q, const void* k, const void* v, const void* o, int batch, int heads_q, int heads_kv,
                   int sequence, int head_dim, float scale) {
@@ -611,7 +612,6 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
   int device = 0, multiprocessors = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  static std::atomic<unsigned> launches{0};
   unsigned* all = nullptr;
   if (cudaGetSymbolAddress(reinterpret_cast<void**>(&all), counters) != cudaSuccess)
     return cudaGetErrorString(cudaGetLastError());
