@@ -18,6 +18,7 @@ from engine.record.run import RunFolder
 MB = 1_000_000
 LOOK_S = 1.0
 WHAT = "disk"
+NEARLY_FULL = "the disk is nearly full"
 # A run that paused goes on with so much more than what it paused at, so that it does not flap.
 MARGIN = 1.25
 
@@ -29,30 +30,39 @@ class DiskWatch:
         self._run, self._rule, self._journal, self._reader = run, rule, journal, reader
         self._next = 0.0
 
-    def look(self, *, paused: bool) -> Literal["pause", "go on", ""]:
+    def look(self, *, paused: bool, at_once: bool = False) -> Literal["pause", "go on", ""]:
         """What the run must do now. Between two looks, and while nothing changes, "" ."""
-        if time.monotonic() < self._next:
+        if time.monotonic() < self._next and not at_once:
             return ""
         self._next = time.monotonic() + LOOK_S
         free = self.free_mb()
         open_alert = next((a for a in self._reader.alerts(open_only=True) if a.what == WHAT), None)
         severity = open_alert.severity if open_alert else ""
         if free < self._rule.free_pause_mb:
-            if severity == "critical":
-                return "" if paused else "pause"
-            why = f"the disk is nearly full: {free:,.0f} MB are free"
-            self._alert(open_alert.alert if open_alert else None, "critical", why, ev.StateChanged("paused", why))
-            return "pause"
+            why = f"{NEARLY_FULL}: {free:,.0f} MB are free"
+            pausing = [] if paused else [ev.StateChanged("paused", why)]
+            if severity != "critical":
+                self._alert(open_alert.alert if open_alert else None, "critical", why, *pausing)
+            elif pausing:
+                self._journal.append(*pausing)  # somebody resumed it too early
+            return "pause" if pausing else ""
         if severity == "critical" and open_alert and free >= MARGIN * self._rule.free_pause_mb:
-            closed = ev.AlertClosed(open_alert.alert, "engine", "there is room again")
-            running = [ev.StateChanged("running", "there is room on the disk again")] if paused else []
-            self._journal.append(closed, *running)
-            return "go on" if paused else ""
+            running = (
+                [ev.StateChanged("running", "there is room on the disk again")] if paused and self._paused() else []
+            )
+            self._journal.append(ev.AlertClosed(open_alert.alert, "engine", "there is room again"), *running)
+            return "go on" if running else ""
         if free < self._rule.free_warn_mb and not severity:
             self._alert(None, "warning", f"the disk fills: {free:,.0f} MB are free")
         elif severity == "warning" and open_alert and free >= MARGIN * self._rule.free_warn_mb:
             self._journal.append(ev.AlertClosed(open_alert.alert, "engine", "there is room again"))
         return ""
+
+    def _paused(self) -> bool:
+        """Whether it was the disk that paused the run, and not a person."""
+        last = self._reader.tail(1, kinds=("state",))
+        fact = last[-1].event() if last else None
+        return isinstance(fact, ev.StateChanged) and fact.reason.startswith(NEARLY_FULL)
 
     def short(self) -> bool:
         """Whether so little is free that a turn must be cut short."""

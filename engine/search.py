@@ -283,8 +283,8 @@ class Search:
         while self.paused and not self.stop_reason:
             await asyncio.sleep(PULSE_S)
             self.steering.boundary()
-            if self.disk.look(paused=self.paused) == "go on":
-                self.paused = False
+            if told := self.disk.look(paused=self.paused, at_once=not self.paused):
+                self.paused = told == "pause"
             if self.calling:
                 self._check_limits()
         self.calling = False

@@ -159,3 +159,27 @@ def test_a_disk_that_fills_raises_an_alert_and_one_that_is_full_pauses_the_run_u
     run.until(lambda r: run.state(r) == "running" and r.counts()[0] > had)
     assert run.ask(lambda r: r.alerts(open_only=True)) == []
     assert process.poll() is None
+
+
+def test_a_run_that_a_person_paused_stays_paused_when_there_is_room_again(new_run, small_disk):
+    rule = Housekeeping(free_warn_mb=12.0, free_pause_mb=8.0)
+    run = new_run([["climb"], ["sleep", 0.1]], "again", housekeeping=rule, where=small_disk.path)
+    run.start()
+    run.until(lambda r: run.state(r) == "running")
+    assert run.answered(run.send("pause"))[0] == "applied"
+    small_disk.fill(leave_mb=6)
+    run.until(lambda r: of_the_disk(r) == ["critical"])
+    small_disk.empty()
+    run.until(lambda r: not of_the_disk(r))
+    assert run.ask(run.state) == "paused"
+    assert run.answered(run.send("resume"))[0] == "applied"
+    small_disk.fill(leave_mb=6)
+    run.until(lambda r: run.state(r) == "paused")
+    assert run.answered(run.send("resume"))[0] == "applied"  # too early: it pauses again, and goes on by itself
+    run.until(lambda r: len([e for e in r.events(kinds=("state",)) if "nearly full" in e.title]) == 2)
+    small_disk.empty()
+    run.until(lambda r: run.state(r) == "running" and not of_the_disk(r))
+
+
+def of_the_disk(reader):
+    return [a.severity for a in reader.alerts(open_only=True) if a.what == "disk"]
