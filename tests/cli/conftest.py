@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import DEADLINE_S, until, versions_of
 
 from engine.record.errors import AvoError
 from engine.record.liveness import engine_alive
@@ -21,7 +21,6 @@ from engine.record.run import RunFolder
 
 HERE = Path(__file__).parent
 ENGINE_TESTS = HERE.parent / "engine"
-DEADLINE_S = 60.0
 
 PROBLEM = """
 name = "tiny"
@@ -152,22 +151,6 @@ def orphan(folder: Path) -> None:
         from engine.host import kill_orphan
 
         kill_orphan(folder / "artifacts")
-
-
-def until(what: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
-    """Poll until `what()` is true; its value."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if value := what():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not come to pass in time")
-
-
-def versions_of(folder: RunFolder) -> int:
-    """How many versions a run has by now."""
-    with Reader(folder.journal) as reader:
-        return reader.counts()[0]
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import select
 import subprocess
 import sys
 
-from conftest import until, versions_of
 from test_running import words
+from waiting import until, versions_of
 
 from engine.record.reader import Reader
 

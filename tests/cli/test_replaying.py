@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from conftest import until
+from waiting import until
 
 
 def fingerprint(folder):

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from conftest import until
+from waiting import until
 
 from engine.record.reader import Reader
 

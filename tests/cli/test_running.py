@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import until, versions_of
+from waiting import until, versions_of
 
 from engine.record.reader import Reader
 from engine.record.run import RunFolder

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import until
+from waiting import until
 
 from engine.record.reader import Reader
 

@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from conftest import until
+from waiting import until
 
 from engine.record.reader import Reader
 

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import until
+from waiting import until
 
 from engine.lineage import Lineage
 from engine.record.liveness import identity
