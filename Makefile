@@ -23,8 +23,10 @@ help:
 run: $(MADE)
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/avo run $(ARGS); else exec $(BIN)/avo run --headless --minutes 2.65 $(ARGS); fi
 
+# Three at a time: most tests wait for a process, a terminal or a clock. JOBS=0 runs them one by one.
+JOBS ?= 3
 test: lint
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(MADE)
 	@$(BIN)/ruff check

@@ -78,17 +78,11 @@ async def test_a_server_that_tells_its_longest_reply_only_when_it_refuses_is_hee
         await stage.close()
 
 
-@pytest.mark.parametrize(
-    ("headers", "low", "high"),
-    [
-        ({"retry-after": "7"}, 7, 7),
-        ({"retry-after-ms": "250"}, 0.25, 0.25),
-        ({"retry-after": formatdate(time.time() + 60, usegmt=True)}, 50, 61),
-    ],
-)
-def test_the_servers_wish_is_a_number_or_a_date(headers: dict[str, str], low: float, high: float) -> None:
-    wish = _retry_after(httpx2.Headers(headers))
-    assert wish is not None and low <= wish <= high
+def test_the_servers_wish_is_a_number_or_a_date() -> None:
+    assert _retry_after(httpx2.Headers({"retry-after": "7"})) == 7
+    assert _retry_after(httpx2.Headers({"retry-after-ms": "250"})) == 0.25
+    wish = _retry_after(httpx2.Headers({"retry-after": formatdate(time.time() + 60, usegmt=True)}))
+    assert wish is not None and 50 <= wish <= 61
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "soon", ""])

@@ -78,7 +78,8 @@ def test_a_run_that_tried_nothing_teaches_nothing(tmp_path: Path) -> None:
         lessons.learn(run)
 
 
-def test_a_run_that_begins_from_another_inherits_its_lessons(tmp_path: Path) -> None:
+def test_a_run_that_begins_from_another_inherits_its_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     source = run_with(tmp_path, *CLIMB)
     heir = RunFolder(tmp_path / "gqa")
     heir.path.mkdir()

@@ -15,5 +15,5 @@ echo "one evaluation of the best version:"
 if [ -f tests/bench/room.py ]; then
     echo
     echo "the control room:"
-    "$BIN/python" tests/bench/room.py
+    "$BIN/python" -m tests.bench.room
 fi

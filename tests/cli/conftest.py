@@ -79,7 +79,9 @@ class Shell:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.runs = home / "runs"
-        keep = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "AVO"))}
+        # COLUMNS and LINES: where readline is loaded it puts them into this process's environment.
+        left_out = ("ANTHROPIC", "AVO", "COLUMNS", "LINES")
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         self.env = {
             **keep,
             "AVO_RUNS": str(self.runs),

@@ -266,7 +266,6 @@ def test_a_terminal_that_is_too_small_says_so_and_gives_the_keys_back(past):
     pid, master = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 30, 0, 0))
-        # Not os.environ: readline, where it is loaded, puts COLUMNS and LINES into the process's own environment.
         os.execve(sys.executable, [sys.executable, "-m", "avo_tui.cli", "attach", "climb"], past.env)
     shown = b""
     while b"too small" not in shown:
