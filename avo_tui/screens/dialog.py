@@ -39,7 +39,12 @@ class Dialog(ModalScreen[Any]):
     Dialog Input { height: 1; border: none; padding: 0 1; background: $surface; }
     Dialog Input:focus { border: none; background: $surface; }
     """
-    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
+    # Tab has priority: the focus then moves before the next key of a burst is looked at, as they come over a bad line.
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "cancel", "Cancel", show=False),
+        Binding("tab", "app.focus_next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", show=False, priority=True),
+    ]
     AUTO_FOCUS = None
 
     title_text = ""

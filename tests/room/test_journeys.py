@@ -64,7 +64,7 @@ def test_attach_pause_direct_review_roll_back_undo_detach(engine, size):
         t.press("R")
         target = t.until(r"type (v\d+)").group(1)
         t.until(r"\+\d+ .\d+")
-        t.press("tab", target, "enter")
+        t.press(f"\t{target}\r")  # in one burst, as over a bad line
         t.until(rf"{target} .* best|● {target} ")
         t.until(r"#\d+ rollback .*applied")
         t.press("Z")
