@@ -96,6 +96,20 @@ class Summary:
         score = self.baselines.get(baseline)
         return ratio(_geomean(self.incumbent), score.geomean_tflops if score else None)
 
+    @property
+    def tier(self) -> str:
+        """The sandbox that the incumbent was scored in (the last attempt, before there is one); "" is not known."""
+        return next((s.integrity.tier for s in self._judged() if s.integrity.tier), "")
+
+    @property
+    def unsafe(self) -> bool:
+        """Whether the incumbent or the last attempt was scored without a sandbox."""
+        return any(s.integrity.unsafe for s in self._judged())
+
+    def _judged(self) -> list[Score]:
+        scores = (self.incumbent.score if self.incumbent else None, self.last)
+        return [score for score in scores if score is not None]
+
     def rows(self) -> tuple[Row, ...]:
         """The score table, one row for each configuration."""
         seed = self.seed
@@ -137,6 +151,7 @@ class Summary:
             "alerts_open": len(self.alerts),
             "baselines": {name: score.geomean_tflops for name, score in self.baselines.items()},
             "gain_over_seed": self.gain,
+            "sandbox": {"tier": self.tier, "unsafe": self.unsafe},
             "spend": {
                 name: getattr(self.spend, name)
                 for name in ("usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")

@@ -72,6 +72,10 @@ def status_text(s: Summary) -> str:
     lines.append(f"versions   {len(s.versions)}   attempts {s.attempts}   alerts open {len(s.alerts)}")
     cost = f"   spend ${s.spend.usd:.2f}" if s.spend.calls else ""
     lines.append(f"elapsed    {span(s.elapsed_s)}{cost}   began {moment(s.created_at)}")
+    if s.unsafe:
+        lines.append("sandbox    UNSAFE: no sandbox holds what runs here, and its scores are marked")
+    elif s.tier:
+        lines.append(f"sandbox    {one_line(s.tier, 60)}")
     if s.activity:
         lines.append(f"now        {one_line(s.activity, 100)}")
     lines += [f"alert {a.alert}    {a.severity}: {one_line(a.name, 100)}" for a in s.alerts[:3]]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import median
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line, Span, clip, fit, join_fitting, one_line, spread
+from avo_tui.model.lines import Line, Span, clip, fit, join, join_fitting, one_line, spread, width_of
 from avo_tui.model.plan import MID
 from avo_tui.model.snapshot import Snapshot
 
@@ -22,13 +22,15 @@ STATES = {
     "crashed": ("✗ CRASHED", "bad"),
 }
 _DOT: Span = (" · ", "faint")
+_NARROW = 24  # columns of the right part below which it says no sentence
+UNSAFE = "▲ UNSAFE: no sandbox"
 
 
 def right_width(width: int, *, readonly: bool) -> int:
     """How many cells the right part takes: the heartbeat, and from 100 columns on what is being done."""
     if width >= MID:
         return width * 2 // 5
-    return 24 if readonly else 14
+    return _NARROW if readonly else 14
 
 
 def first_line(s: Snapshot, width: int) -> Line:
@@ -65,7 +67,7 @@ def heartbeat(s: Snapshot) -> Line:
     if s.state == "starting" or age is None:
         return (("no engine yet", "info"),)
     if s.state == "finished":
-        return ((f"ended {show.age(age)} ago", "dim"),)
+        return ((f"ended {show.ago(age)}", "dim"),)
     if s.state == "crashed":
         return ((f"✗ DEAD {show.span(age)}", "bad"),)
     if age >= RED_S:
@@ -75,8 +77,11 @@ def heartbeat(s: Snapshot) -> Line:
     return ((f"LIVE {max(int(age), 1)}s" if age < 3 else f"LIVE {int(age)}s", "good"),)
 
 
-def second_line(s: Snapshot, width: int) -> Line:
-    """How long, how lately, at what cost, how much: what fits, the first things first."""
+def second_line(s: Snapshot, width: int, *, narrow: bool = False) -> Line:
+    """How long, how lately, at what cost, how much: what fits, the first things first; the sandbox has its place.
+
+    A run without a sandbox says so before everything else. In a narrow room the sandbox stands to the right.
+    """
     of = f" of {show.duration(s.limits.minutes * 60)}" if s.limits.minutes else ""
     known: list[Line] = [
         ((show.elapsed(s.elapsed_s) + of, ""),),
@@ -85,12 +90,26 @@ def second_line(s: Snapshot, width: int) -> Line:
         ((show.count(len(s.versions), "version"), ""),),
         ((show.count(s.attempts, "attempt"), ""),),
     ]
-    return fit(((" ", ""), *join_fitting(known, _DOT, width - 2)), width)
+    if s.unsafe:
+        return fit(((" ", ""), *join_fitting([((UNSAFE, "badge"),), *known], _DOT, width - 2)), width)
+    last = () if narrow else sandbox(s)
+    room = width - 2 - (width_of((_DOT, *last)) if last else 0)
+    return fit(((" ", ""), *join((join_fitting(known, _DOT, room), last), _DOT)), width)
+
+
+def sandbox(s: Snapshot) -> Line:
+    """What holds the candidates; empty while that is not known, and where nothing does (that stands elsewhere)."""
+    return ((one_line(s.tier), "dim"),) if s.tier and not s.unsafe else ()
 
 
 def doing(s: Snapshot, width: int) -> Line:
-    """The right end of the second line: what is being done, or what is wrong."""
-    return spread((), (*clip(_doing(s), width - 1), (" ", "")), width) if width > 24 or s.trouble else fit((), width)
+    """The right end of the second line: what is being done, or what is wrong; where it is narrow, the sandbox."""
+    if width > _NARROW or s.trouble:
+        return spread((), (*clip(_doing(s), width - 1), (" ", "")), width)
+    tier = sandbox(s)
+    if width_of(tier) >= width:  # both tiers filter system calls; the first word tells them apart
+        tier = ((s.tier.partition("+")[0], "dim"),)
+    return spread((), (*clip(tier, width - 1), (" ", "")), width)
 
 
 def _last_gain(s: Snapshot) -> Line:

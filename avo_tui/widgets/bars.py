@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avo_tui.keys import Key
-from avo_tui.model import status
+from avo_tui.model import plan, status
 from avo_tui.model.lines import EMPTY, Line, clip, join_fitting, spread, width_of
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.widgets.painted import Painted, Painting
@@ -30,7 +30,8 @@ class StatusBar(Painted):
 
     def parts(self, snapshot: Snapshot, width: int) -> tuple[Line, Line]:
         """The first and the second line."""
-        return status.first_line(snapshot, width), status.second_line(snapshot, width)
+        narrow = self.app.size.width < plan.MID
+        return status.first_line(snapshot, width), status.second_line(snapshot, width, narrow=narrow)
 
 
 class PulseBar(StatusBar):

@@ -1,9 +1,13 @@
 """What the looking commands print, for people and for scripts."""
 
 import json
+from dataclasses import replace
 
+from avo_tui.commands.look import status_text
+from avo_tui.summary import Summaries
 from engine.record.reader import Reader
 from engine.record.run import RunFolder
+from engine.record.scores import Integrity
 
 
 def test_status_json_is_the_contract(past):
@@ -29,6 +33,23 @@ def test_status_names_the_incumbent_its_gain_and_the_baseline(past):
     assert "v4 " in said.out
     assert "x the seed" in said.out
     assert "x torch_sdpa" in said.out
+
+
+def test_status_names_the_sandbox_and_warns_where_there_is_none(past):
+    with Summaries(RunFolder(past.runs / "climb")) as summaries:
+        summary = summaries.take()
+    assert past("status", "climb", "--json").json["sandbox"] == {"tier": summary.tier, "unsafe": summary.unsafe}
+    held = under(summary, tier="bwrap+seccomp", unsafe=False)
+    assert "sandbox    bwrap+seccomp" in status_text(held).splitlines()
+    assert held.to_json()["sandbox"] == {"tier": "bwrap+seccomp", "unsafe": False}
+    assert "UNSAFE: no sandbox" in status_text(under(summary, tier="none", unsafe=True))
+    assert "sandbox" not in status_text(under(summary, tier="", unsafe=False))
+
+
+def under(summary, **integrity):
+    """The summary, had its scores been taken in that sandbox."""
+    score = replace(summary.incumbent.score, integrity=Integrity(**integrity))
+    return replace(summary, incumbent=replace(summary.incumbent, score=score), last=score)
 
 
 def test_runs_lists_every_run_and_those_that_cannot_be_read(past):

@@ -349,7 +349,7 @@ def _score(values: tuple[float, ...] | list[float], rnd: random.Random, worth: f
         Check("same answer twice", True, 0.0, "bitwise"),
         Check("no sleeping threads", True, 0.12, "12 % of what is allowed"),
     )
-    integrity = Integrity("namespaces + seccomp", checks, 96, 0.006, True)
+    integrity = Integrity("bwrap+seccomp", checks, 96, 0.006, True)
     return Score("mha_cpu", True, "ok", "", "Xeon 2 cores", 14.0, configurations, geomean(figures),
                  integrity=integrity, build_seconds=1.9, candidate_seconds=9.7)  # fmt: skip
 

@@ -206,8 +206,42 @@ def test_status_lines_fill_any_width(now: Snapshot):
         for moment_ in (now, empty):
             assert width_of(status.first_line(moment_, width)) == width
             assert width_of(status.second_line(moment_, width)) == width
+            assert width_of(status.second_line(with_integrity(now, unsafe=True), width)) == width
             assert width_of(status.doing(moment_, width)) == width
             assert width_of(status.health(moment_, width, readonly=True)) == width
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200, 300])
+@pytest.mark.parametrize("tier", ["bwrap+seccomp", "landlock+seccomp"])
+def test_the_status_names_the_sandbox_at_every_size(now: Snapshot, width: int, tier: str):
+    held = with_integrity(now, tier=tier)
+    assert tier.partition("+")[0] in shown_second_line(held, width)
+    assert (tier in shown_second_line(held, width)) == (width > 80 or tier == "bwrap+seccomp")
+    assert "UNSAFE" not in shown_second_line(held, width)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200, 300])
+def test_a_run_without_a_sandbox_says_so_before_everything_else(now: Snapshot, width: int):
+    open_ = with_integrity(now, tier="none", unsafe=True)
+    assert shown_second_line(open_, width).startswith(" ▲ UNSAFE: no sandbox ")
+    assert "none" not in shown_second_line(open_, width)
+    assert open_.to_json()["sandbox"] == {"tier": "none", "unsafe": True}
+
+
+def with_integrity(s: Snapshot, **fields: object) -> Snapshot:
+    """A moment whose incumbent was scored under another sandbox."""
+    from dataclasses import replace
+
+    assert s.incumbent is not None
+    score = replace(s.incumbent.score, integrity=replace(s.incumbent.score.integrity, **fields))
+    return replace(s, incumbent=replace(s.incumbent, score=score))
+
+
+def shown_second_line(s: Snapshot, width: int) -> str:
+    """Both parts of the second line, as wide as a room of `width` columns lays them out."""
+    right = status.right_width(width, readonly=False)
+    left = status.second_line(s, width - right, narrow=width < 100)
+    return plain(left) + plain(status.doing(s, right))
 
 
 def test_every_event_has_a_block_or_is_left_out_on_purpose():
