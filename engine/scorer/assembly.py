@@ -1,14 +1,15 @@
-"""What the compiler made of a candidate: its hot loops, read from objdump's listing.
+"""What the compiler made of a candidate: its innermost loops, read from objdump's listing of x86-64 code.
 
-The hot loop is guessed, not sampled: among the innermost loops (backward jumps that hold no other), the one with the
-most floating-point work. The guess is labelled as such wherever it is shown.
+One rule: it reads and never guesses which loop is hot; hotspots.py says that, from samples where there are any. Loops
+come ordered by their floating-point work, which is all that a listing can say.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.scorer import sandbox
@@ -19,24 +20,39 @@ LISTING_LIMIT = 32 << 20
 _LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 _SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _ARITHMETIC = re.compile(r"^v?(add|sub|mul|div|max|min|sqrt|fn?m(add|sub)\w*|dpbf16)\w*(ps|ss)$")
+_FUSED = re.compile(r"^v?fn?m(add|sub)")
 _PACKED = re.compile(r"ps$")
+_SOURCE = re.compile(r"^/?(?:\S*/)?([^\s/]+:\d+)(?: \(discriminator \d+\))?$")
+_STACK = re.compile(r"\(%rsp[,)]")
+_FRAME = re.compile(r"\(%rbp[,)]")
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One line of the listing."""
+    """One line of the listing; `source` is "file:line" where the library carries line numbers."""
 
     address: int
     name: str
     operands: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One innermost loop."""
+    """One innermost loop. `framed`: its function keeps its frame in %rbp, which is a register like others elsewhere."""
 
     symbol: str
     body: tuple[Instruction, ...]
+    framed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The function's own name, without its arguments."""
+        return short_name(self.symbol)
+
+    def holds(self, address: int) -> bool:
+        """Whether an instruction of the loop lies there."""
+        return self.body[0].address <= address <= self.body[-1].address
 
     @property
     def arithmetic(self) -> int:
@@ -45,8 +61,8 @@ class Loop:
 
     @property
     def weight(self) -> float:
-        """Floating-point lanes worked on: what makes one loop hotter than another, as far as a listing can say."""
-        return sum(_lanes(i) for i in self.body if _ARITHMETIC.match(i.name))
+        """Floating-point operations of one pass, two for a fused multiply-add."""
+        return sum(_lanes(i) * (2 if _FUSED.match(i.name) else 1) for i in self.body if _ARITHMETIC.match(i.name))
 
     @property
     def vector_bits(self) -> int:
@@ -56,31 +72,38 @@ class Loop:
     @property
     def fma_share(self) -> float:
         """Fused multiply-adds among its floating-point instructions."""
-        fused = sum(bool(re.match(r"v?fn?m(add|sub)", i.name)) for i in self.body)
+        fused = sum(bool(_FUSED.match(i.name)) for i in self.body)
         return fused / self.arithmetic if self.arithmetic else 0.0
 
     @property
     def spills(self) -> int:
         """Vector registers stored to the stack or loaded from it inside the loop."""
-        return sum(
-            i.name.startswith("v") and "mov" in i.name and bool(re.search(r"\((%rsp|%rbp)\)", i.operands))
-            for i in self.body
-        )
+        return sum(i.name.startswith("v") and "mov" in i.name and self._on_stack(i.operands) for i in self.body)
 
-    def text(self, limit: int = 60) -> str:
-        """The loop's listing, at most `limit` lines."""
-        lines = [f"    {i.name:<16}{i.operands}" for i in self.body[:limit]]
+    def _on_stack(self, operands: str) -> bool:
+        return bool(_STACK.search(operands) or (self.framed and _FRAME.search(operands)))
+
+    def text(self, limit: int = 60, beside: Mapping[int, str] | None = None) -> str:
+        """The loop's listing, at most `limit` lines; `beside` holds a word for some addresses."""
+        notes = beside or {}
+        width = max((len(word) for word in notes.values()), default=2) + 2
+        lines = [f"{notes.get(i.address, ''):>{width}}  {i.name:<16}{i.operands}".rstrip() for i in self.body[:limit]]
         left = len(self.body) - limit
-        return "\n".join(lines + ([f"    … {left} more"] if left > 0 else []))
+        return "\n".join(lines + ([f"{'':{width}}  … {left} more"] if left > 0 else []))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A disassembled library: its innermost loops, hottest first, and counts over all its code."""
+    """A disassembled library: its innermost loops, most work first, each function's range, and counts over all code."""
 
-    loops: tuple[Loop, ...]
-    gathers: int
-    calls: dict[str, int]
+    loops: tuple[Loop, ...] = ()
+    gathers: int = 0
+    calls: Mapping[str, int] = field(default_factory=dict)
+    functions: tuple[tuple[int, int, str], ...] = ()
+
+    def function(self, address: int) -> str:
+        """The function that an address lies in, or ""."""
+        return next((name for first, last, name in self.functions if first <= address <= last), "")
 
 
 def disassemble(library: Path, children: Children, cache: Path) -> Listing | None:
@@ -95,7 +118,7 @@ def disassemble(library: Path, children: Children, cache: Path) -> Listing | Non
         output.mkdir(mode=0o700)
         sandbox.give(children.sandbox, output)
         shutil.copyfile(library, copy / "candidate.so")
-        argv = [objdump, "-d", "--no-show-raw-insn", "-j", ".text", "candidate.so"]
+        argv = [objdump, "-d", "-C", "-l", "--no-show-raw-insn", "-j", ".text", "candidate.so"]
         job = sandbox.build_job(children.sandbox, argv, copy, output, cpu_s=60)
         done = children.run(
             job.argv, env=job.env, cwd=Path(job.cwd), pass_fds=job.pass_fds, timeout_s=60, limit=LISTING_LIMIT
@@ -105,21 +128,38 @@ def disassemble(library: Path, children: Children, cache: Path) -> Listing | Non
 
 def parse(text: str) -> Listing:
     """A Listing from objdump's output."""
-    functions: dict[str, list[Instruction]] = {}
-    body: list[Instruction] = []
+    functions: list[tuple[str, list[Instruction]]] = []
+    source = ""
     for line in text.splitlines():
         if symbol := _SYMBOL.match(line):
-            body = functions.setdefault(symbol[1], [])
-        elif found := _LINE.match(line):
-            body.append(Instruction(int(found[1], 16), found[2], found[3]))
-    loops = [loop for name, instructions in functions.items() for loop in _innermost(name, instructions)]
+            functions.append((symbol[1], []))
+            source = ""
+        elif (found := _LINE.match(line)) and functions:
+            functions[-1][1].append(Instruction(int(found[1], 16), found[2], found[3], source))
+        elif where := _SOURCE.match(line):
+            source = where[1]
+    functions = [(name, body) for name, body in functions if body]
+    loops = [loop for name, body in functions for loop in _innermost(name, body)]
     loops.sort(key=lambda loop: -loop.weight)
-    every = [i for instructions in functions.values() for i in instructions]
+    every = [i for _, body in functions for i in body]
     calls: dict[str, int] = {}
     for i in every:
         if i.name.startswith("call") and (target := re.search(r"<([^>@]+)@plt>", i.operands)):
             calls[target[1]] = calls.get(target[1], 0) + 1
-    return Listing(tuple(loops), sum("gather" in i.name for i in every), calls)
+    ranges = tuple((body[0].address, body[-1].address, short_name(name)) for name, body in functions)
+    return Listing(tuple(loops), sum("gather" in i.name for i in every), calls, ranges)
+
+
+def short_name(symbol: str) -> str:
+    """A demangled name without return type, anonymous namespace and arguments; a parallel region is said to be one."""
+    region = " (parallel region)" if "_omp_fn" in symbol else ""
+    name = symbol.replace("(anonymous namespace)::", "").replace("{lambda(", "{lambda").partition("(")[0]
+    name = name.partition(" [clone")[0].partition("._omp_fn")[0]
+    depth, begin = 0, 0
+    for at, letter in enumerate(name):
+        depth += (letter == "<") - (letter == ">")
+        begin = at + 1 if letter == " " and depth == 0 else begin
+    return name[begin:] + region
 
 
 def _innermost(symbol: str, body: list[Instruction]) -> list[Loop]:
@@ -130,7 +170,8 @@ def _innermost(symbol: str, body: list[Instruction]) -> list[Loop]:
             if body[0].address <= begin <= i.address:
                 spans.append((begin, i.address))
     inner = [s for s in spans if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
-    loops = (Loop(symbol, tuple(i for i in body if b <= i.address <= e)) for b, e in sorted(set(inner)))
+    framed = any(i.name == "mov" and i.operands == "%rsp,%rbp" for i in body)
+    loops = (Loop(symbol, tuple(i for i in body if b <= i.address <= e), framed) for b, e in sorted(set(inner)))
     return [loop for loop in loops if loop.arithmetic]
 
 

@@ -24,7 +24,6 @@ from engine.scorer.text import clean, one_line
 from engine.scorer.toolchain import Toolchain
 
 MAX_LIBRARY_BYTES = 64 << 20
-REMARKS = ("-fopt-info-vec-optimized", "-fopt-info-vec-missed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,20 @@ class Built:
 
 
 def build(
-    candidate: Candidate, problem: Problem, toolchain: Toolchain, children: Children, *, timeout_s: float
+    candidate: Candidate,
+    problem: Problem,
+    toolchain: Toolchain,
+    children: Children,
+    *,
+    timeout_s: float,
+    telling: tuple[str, ...] = (),
 ) -> Built:
-    """Compile and link a candidate. Raises CandidateFailed, stage build or timeout."""
+    """Compile and link a candidate. Raises CandidateFailed, stage build or timeout.
+
+    `telling` are flags that make the compiler say more and leave its code as it is.
+    """
     header = problem.header.read_bytes() if problem.header.exists() else b""
-    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking)
+    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *telling)
     key = toolchain.key(candidate.hash, header, *flags)
     library, notes = toolchain.cache / f"candidate-{key}.so", toolchain.cache / f"candidate-{key}.json"
     if library.exists() and notes.exists():
@@ -54,18 +62,6 @@ def build(
         (folder / "notes").write_text(json.dumps({"log": log, "flags": flags}), "utf-8")
         (folder / "notes").rename(notes)
     return Built(library, time.monotonic() - begin, log, cached=False)
-
-
-def remarks(
-    candidate: Candidate, problem: Problem, toolchain: Toolchain, children: Children, *, timeout_s: float
-) -> str:
-    """What the compiler says of vectorisation, in the candidate's own lines."""
-    header = problem.header.read_bytes() if problem.header.exists() else b""
-    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *REMARKS)
-    with tools.temporary(toolchain.cache) as folder:
-        log = _compile(candidate, header, folder, flags, problem, toolchain, children, timeout_s)
-    own = tuple(candidate.files)
-    return "\n".join(line for line in log.splitlines() if line.startswith(own))
 
 
 def _compile(

@@ -82,6 +82,11 @@ class Worker:
             raise self._failure(outcome, placement.shape.name, timeout_s)
         return elapsed_ns / 1e3
 
+    @property
+    def pid(self) -> int:
+        """The process that runs the candidate, as this machine numbers it."""
+        return self._pid
+
     def close(self) -> None:
         """Kill the worker and everything it started."""
         if self._request < 0:

@@ -57,8 +57,8 @@ def tools(jobs: Jobs) -> tuple[FunctionTool, ...]:
         ),
         FunctionTool(
             "profile",
-            "Profile the workspace: what the compiler did, what the hot loop is made of, how far from the machine's "
-            "limits each configuration runs.",
+            "Profile the workspace: where the time goes (sampled where the machine allows), the hot loops' code, the "
+            "compiler's remarks, hardware counters where there are any, and how far from its roofline each configuration runs.",
             parameters(configurations=CONFIGURATIONS),
             profile,
         ),
