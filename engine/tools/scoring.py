@@ -58,7 +58,7 @@ def tools(jobs: Jobs) -> tuple[FunctionTool, ...]:
         FunctionTool(
             "profile",
             "Profile the workspace: where the time goes (sampled where the machine allows), the hot loops' code, the "
-            "compiler's remarks, hardware counters where there are any, and how far from its roofline each configuration runs.",
+            "compiler's remarks, hardware counters where there are any, and each configuration beside its roofline.",
             parameters(configurations=CONFIGURATIONS),
             profile,
         ),
