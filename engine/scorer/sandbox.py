@@ -37,7 +37,7 @@ SHELL = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=512, open_
 BUILD = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=64, open_files=256)
 WORKER_OPEN_FILES = 64
 # What libcuda reads when it looks for devices.
-DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo", "/proc/self",
+DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo",
           "/sys/devices", "/sys/bus/pci", "/sys/module", "/usr/local/nvidia")  # fmt: skip
 
 _chosen: dict[bool, Sandbox] = {}
@@ -240,6 +240,8 @@ def device_job(
         bare=own_uid,
         limits=Limits(file_bytes=1 << 20, open_files=1024),
         readable=((runner, runner), (library, library), *((Path(p), Path(p)) for p in DRIVER if Path(p).exists())),
+        # libcuda names its threads through /proc/self/task/*/comm, and shares no memory where it may not.
+        writable=((Path("/proc/self"), Path("/proc/self")),),
         system=True,
         filtered=False,
         directory=Path("/"),

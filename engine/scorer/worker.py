@@ -112,7 +112,8 @@ class Worker:
         if outcome != DONE or reply.nonce != 0 or reply.status not in range(5):
             raise fail("integrity", "the worker said something other than 'ready' when it was loaded")
         if reply.status == 1:
-            raise ScorerError("the worker could not map its shared memory; free some memory")
+            why = f" ({one_line(self.said())})" if self.said() else ""
+            raise ScorerError(f"the worker could not map its shared memory{why}; free some memory")
         if reply.status == 4:
             raise ScorerError("the worker could not set its system call filter; this kernel has no seccomp")
         if reply.status == 2:

@@ -76,8 +76,10 @@ class CudaArena:
         self._starts = {"q": 0, "k": q, "v": q + kv, "o": 0}
         self._in_stride, self._out_stride = q + 2 * kv, q
         try:
-            self._inputs = torch.empty(MAX_CALLS * self._in_stride, dtype=torch.uint8, device="cuda")
-            self._outputs = torch.empty(MAX_CALLS * self._out_stride, dtype=torch.uint8, device="cuda")
+            # Pools of their own: a worker maps whole allocations, and must find nothing else of the judge's there.
+            self._pools = torch.cuda.MemPool(), torch.cuda.MemPool()
+            self._inputs = _lent(MAX_CALLS * self._in_stride, self._pools[0])
+            self._outputs = _lent(MAX_CALLS * self._out_stride, self._pools[1])
             self._kept = torch.empty_like(self._inputs)
         except torch.cuda.OutOfMemoryError as error:
             need = MAX_CALLS * (2 * self._in_stride + self._out_stride) >> 20
@@ -162,6 +164,12 @@ def _region(size: int) -> int:
 
 def _shift() -> int:
     return ALIGNMENT * _RANDOM.randrange(SLACK_BYTES // ALIGNMENT)
+
+
+def _lent(size: int, pool: torch.cuda.MemPool) -> Tensor:
+    """Bytes of the device in `pool`."""
+    with torch.cuda.use_mem_pool(pool):
+        return torch.empty(size, dtype=torch.uint8, device="cuda")
 
 
 def _u64(value: int) -> bytes:

@@ -20,6 +20,7 @@ done < /proc/self/status
 [ "$1" = own ] && shift
 cat "$1" 2>/dev/null && echo read
 echo x > /tmp/device-job-was-here 2>/dev/null && echo wrote
+echo worker > /proc/self/task/$$/comm && echo named
 ls /usr >/dev/null && echo usr
 cat /proc/devices >/dev/null && echo devices
 """
@@ -51,7 +52,7 @@ def test_a_gpu_worker_has_no_powers_sees_the_driver_and_nothing_of_ours(own_uid,
     said = job_of(secret, own_uid=own_uid)
     becomes = os.geteuid() == 0 and not own_uid
     assert said[0] == str(sandbox.worker_uid() if becomes else os.getuid())
-    assert {"privileges 1", "powers 0000000000000000", "usr", "devices"} <= set(said)
+    assert {"privileges 1", "powers 0000000000000000", "named", "usr", "devices"} <= set(said)
     assert not {"secret", "read", "wrote"} & set(said)
     if own_uid and os.geteuid() == 0:
         assert "bound 0000000000000000" in said, "an exec would give the powers back"
