@@ -364,14 +364,15 @@ def _scratch(repo: Repo) -> Iterator[None]:
     """What git writes meanwhile is dropped afterwards: each attempt is diffed, and a week's would leave 20,000 objects.
 
     Objects are looked up beside in the repository itself (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES, quoted as in C).
+    They are written without git, which takes a process for each, and nobody misses them after a power cut.
     """
-    from git import GitCmdObjectDB
+    from gitdb import LooseObjectDB
 
     kept = os.path.join(repo.git_dir, "objects")  # noqa: PTH118 as git names it
     quoted = '"' + kept.replace("\\", "\\\\").replace('"', '\\"') + '"'
     with tempfile.TemporaryDirectory(prefix="avo-diff-") as place:
         repo.git.update_environment(GIT_OBJECT_DIRECTORY=place, GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted)
-        repo.odb = GitCmdObjectDB(place, repo.git)
+        repo.odb = LooseObjectDB(place)
         yield
 
 

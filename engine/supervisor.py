@@ -61,6 +61,8 @@ class Supervisor:
         self._seen = (-1, -1, -1)
         self._best = self._known_at = -1
         self._known_best: Version | None = None
+        self._begun: list[str] = []
+        self._begun_at = self._begun_for = -1
 
     async def look(self, elapsed_s: float) -> Step | None:
         """Judge earlier steps, close what is over, and take at most one new step."""
@@ -116,12 +118,20 @@ class Supervisor:
     def _trajectory(self, reset: int, elapsed_s: float, conduct: Conduct) -> Trajectory:
         since = float((self._reader.meta("supervisor_reset") or f"0 {elapsed_s}").partition(" ")[2])
         attempts = tuple(a for a in self._reader.attempts(limit=READ) if a.seq > reset)
-        entries = self._reader.events(reset, kinds=("direction",), limit=10_000)
-        facts = [f for f in (e.event() for e in entries) if isinstance(f, ev.DirectionChanged)]
-        pursued = tuple(f.direction for f in facts if f.state == "pursued" and f.source != "person")
+        pursued = self._pursued_since(reset)
         best = self._last_best()
         name = f"v{best.version} {best.name}" if best else "the start"
         return Trajectory(attempts, pursued, (elapsed_s - since) / 60, name, conduct)
+
+    def _pursued_since(self, reset: int) -> tuple[str, ...]:
+        """Directions that the operator began since the reset; each event is read once."""
+        if self._begun_for != reset:
+            self._begun, self._begun_at, self._begun_for = [], reset, reset
+        while entries := self._reader.events(self._begun_at, kinds=("direction",)):
+            self._begun_at = entries[-1].seq
+            facts = [f for f in (e.event() for e in entries) if isinstance(f, ev.DirectionChanged)]
+            self._begun += [f.direction for f in facts if f.state == "pursued" and f.source != "person"]
+        return tuple(self._begun)
 
     def _due(self, findings: Sequence[Finding], reset: int, trajectory: Trajectory) -> Finding | None:
         """The finding to act on: higher on the ladder than what was done since the reset, after the cooldown.

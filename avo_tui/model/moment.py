@@ -13,7 +13,7 @@ from avo_tui.model.snapshot import ATTEMPTS, TAIL, Snapshot, notes_of, pages_of,
 from avo_tui.summary import Summary
 from engine.record import events as ev
 from engine.record.commands import Command
-from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Version
+from engine.record.reader import Alert, Attempt, Intervention, Reader, Version
 from engine.record.scores import Score
 
 
@@ -49,7 +49,7 @@ def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
         tries=tries,
         all_alerts=alerts,
         interventions=_interventions(reader, seq),
-        directions=_directions(reader, before),
+        directions=tuple(reader.directions_before(before)),
         commands=tuple(_command_then(c, at) for c in reader.commands() if c.at <= at),
         plan=plan_of(reader, before),
         pages=pages_of(reader, before),
@@ -109,19 +109,6 @@ def _interventions(reader: Reader, seq: int) -> tuple[Intervention, ...]:
     later = {e.intervention for e in events if isinstance(e, ev.InterventionJudged)}
     found = [i for i in reader.interventions() if i.seq <= seq]
     return tuple(replace(i, helped=None, how=None) if i.intervention in later else i for i in found)
-
-
-def _directions(reader: Reader, before: int) -> tuple[Direction, ...]:
-    found: dict[str, Direction] = {}
-    for entry in reader.tail(20_000, before=before, kinds=("direction",)):
-        e = entry.event()
-        if not isinstance(e, ev.DirectionChanged):
-            continue
-        old = found.get(e.direction)
-        tried = (old.tried if old else 0) + (e.state == "pursued")
-        first, why = (old.first_at, e.why or old.why) if old else (entry.at, e.why)
-        found[e.direction] = Direction(e.direction, e.name, e.source, e.state, why, first, entry.at, tried, None)
-    return tuple(found.values())
 
 
 def _command_then(command: Command, at: float) -> Command:

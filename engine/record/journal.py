@@ -22,6 +22,7 @@ from engine.record import schema
 from engine.record.errors import JournalError, JournalNewer
 
 _BODY_LIMIT = 16_000
+SPEND = ("usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls", "unpriced_calls")
 _SHARED_MEMORY = 64 << 10  # bytes that SQLite needs beside a journal, and some to spare
 
 
@@ -186,13 +187,11 @@ class Journal:
 
 
 def _append(db: sqlite3.Connection, fact: ev.Event, at: float) -> int:
-    row = (at, fact.kind, fact.title(), ev.encode(fact))
+    title = fact.title()
+    row = (at, fact.kind, title, ev.encode(fact))
     seq = db.execute("INSERT INTO events (at, kind, title, data) VALUES (?, ?, ?, ?)", row).lastrowid
     assert seq is not None
-    db.execute(
-        "INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)",
-        (seq, fact.title(), fact.body()[:_BODY_LIMIT]),
-    )
+    db.execute("INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)", (seq, title, fact.body()[:_BODY_LIMIT]))
     project = _PROJECTIONS.get(type(fact))
     if project is not None:
         project(db, seq, at, fact)
@@ -222,6 +221,8 @@ def _attempt(db: sqlite3.Connection, seq: int, at: float, e: ev.AttemptScored) -
     }
     sql = f"INSERT INTO attempts ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     db.execute(sql, tuple(columns.values()))
+    words = (e.attempt, e.title(), e.body()[:_BODY_LIMIT])
+    db.execute("INSERT INTO search_attempts (rowid, title, body) VALUES (?, ?, ?)", words)
 
 
 def _gate(db: sqlite3.Connection, seq: int, at: float, e: ev.GateDecided) -> None:
@@ -297,6 +298,9 @@ def _direction(db: sqlite3.Connection, seq: int, at: float, e: ev.DirectionChang
         "why = CASE WHEN excluded.why = '' THEN why ELSE excluded.why END",
         row,
     )
+    columns = "name, source, state, why, first_at, at, tried"
+    kept = f"SELECT direction, ?, {columns} FROM directions WHERE direction = ?"
+    db.execute(f"INSERT INTO direction_changes (direction, seq, {columns}) {kept}", (seq, e.direction))
 
 
 def _command(db: sqlite3.Connection, seq: int, at: float, e: ev.CommandChanged) -> None:
@@ -319,6 +323,8 @@ def _spent(db: sqlite3.Connection, seq: int, at: float, e: ev.Spent) -> None:
         "unpriced_calls = unpriced_calls + ?",
         row,
     )
+    marked = f"SELECT ?, {', '.join(SPEND)} FROM spend WHERE calls % ? = 0"
+    db.execute(f"INSERT INTO spend_marks (seq, {', '.join(SPEND)}) {marked}", (seq, schema.MARK_EVERY))
 
 
 def _state(db: sqlite3.Connection, seq: int, at: float, e: ev.StateChanged) -> None:

@@ -6,17 +6,17 @@ Read-only, and cheap to poll: `mark()` changes exactly when something was writte
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from engine.record import events as ev
+from engine.record.beginnings import begun, every, words_of
 from engine.record.commands import Command, from_row
 from engine.record.journal import connect
-from engine.record.schema import TALLIED, version_of
+from engine.record.schema import MARKED, TALLIED, version_of
 from engine.record.scores import Score
 
 RANKED = 300  # so many of the newest matches of a search compete for the first places
@@ -172,7 +172,8 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = connect(path, write=False)
-        self._tallied = version_of(self._db) >= TALLIED
+        found = version_of(self._db)
+        self._tallied, self._marked = found >= TALLIED, found >= MARKED
 
     def close(self) -> None:
         """Close the connection."""
@@ -255,10 +256,12 @@ class Reader:
 
     def attempts_with(self, text: str, *, before: int | None = None, limit: int = 200) -> list[Attempt]:
         """The newest attempts before event `before` with all these words, in their diffs too; oldest first."""
-        words = re.findall(r"\w+", text)
+        words = words_of(text)
         if not words:
             return []
-        query = " ".join(f'"{w}"' for w in words) + "*"
+        if self._marked:
+            return self._attempts_with(words, before, limit)
+        query = every(words) + "*"
         newest = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT 50000"
         sql = (
             f"SELECT json_extract(e.data, '$.attempt') FROM ({newest}) m JOIN events e ON e.seq = m.rowid "
@@ -266,6 +269,16 @@ class Reader:
         )
         numbers = [int(row[0]) for row in self._db.execute(sql, (query, before or 2**62, limit))]
         return [found for n in reversed(numbers) if (found := self.attempt(n)) is not None]
+
+    def _attempts_with(self, words: list[str], before: int | None, limit: int) -> list[Attempt]:
+        last = "SELECT json_extract(data, '$.attempt') FROM events WHERE kind = 'attempt' AND seq < ? ORDER BY seq DESC"
+        sql = (
+            f"SELECT rowid FROM search_attempts WHERE search_attempts MATCH ? AND rowid <= ({last} LIMIT 1) "
+            "ORDER BY rowid DESC LIMIT ?"
+        )
+        query = begun(self._db, words, "search_attempts")
+        found = self._db.execute(sql, (query, before or 2**62, limit)).fetchall()
+        return [attempt for (n,) in reversed(found) if (attempt := self.attempt(int(n))) is not None]
 
     def attempts_of(self, source_hash: str) -> list[Attempt]:
         """Every attempt with exactly these sources."""
@@ -312,6 +325,18 @@ class Reader:
         """Every direction with its latest state, in order of first mention."""
         return [Direction(*row) for row in self._db.execute("SELECT * FROM directions ORDER BY first_at")]
 
+    def directions_before(self, seq: int) -> list[Direction]:
+        """Every direction as it stood before an event (without `best_ratio`), in order of first mention."""
+        if not self._marked:
+            return list(_directions(self.tail(20_000, before=seq, kinds=("direction",))))
+        last = "SELECT max(seq) FROM direction_changes WHERE direction = d.direction AND seq < ?"
+        sql = (  # CROSS: each direction's last change is looked up; the other way round every change is read
+            "SELECT c.direction, c.name, c.source, c.state, c.why, c.first_at, c.at, c.tried, NULL FROM directions d "
+            "CROSS JOIN direction_changes c ON c.direction = d.direction "
+            f"AND c.seq = ({last}) ORDER BY c.first_at"
+        )
+        return [Direction(*row) for row in self._db.execute(sql, (seq,))]
+
     def commands(self, *, limit: int = 100, states: Sequence[str] = ()) -> list[Command]:
         """The newest commands, oldest first."""
         where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
@@ -324,12 +349,15 @@ class Reader:
 
     def spend_before(self, seq: int) -> Spend:
         """What the run had cost before an event; calls without a price count as in `spend`."""
+        mark = "SELECT * FROM spend_marks WHERE seq < ? ORDER BY seq DESC LIMIT 1"
+        marked = self._db.execute(mark, (seq,)).fetchone() if self._marked else None
+        begin, *sums = marked or (0, 0.0, *[0] * 6)
         columns = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-        sums = ", ".join(f"total(json_extract(data, '$.{c}'))" for c in columns)
-        usd = "json_extract(data, '$.usd')"
-        sql = f"SELECT total({usd}), {sums}, count(*), count(*) - count({usd}) FROM events"
-        cost, *counts = self._db.execute(f"{sql} WHERE kind = 'spent' AND seq < ?", (seq,)).fetchone()
-        return Spend(cost, *(int(c) for c in counts))
+        usd, later = "json_extract(data, '$.usd')", "kind = 'spent' AND seq > ? AND seq < ?"
+        added = ", ".join(f"total(json_extract(data, '$.{c}'))" for c in columns)
+        sql = f"SELECT total({usd}), {added}, count(*), count(*) - count({usd}) FROM events WHERE {later}"
+        more = self._db.execute(sql, (begin, seq)).fetchone()
+        return Spend(sums[0] + more[0], *(int(s + m) for s, m in zip(sums[1:], more[1:], strict=True)))
 
     def engine(self) -> Engine | None:
         """The engine's last sign of life, or None when none ever took the run."""
@@ -349,17 +377,16 @@ class Reader:
     def search(self, text: str, *, limit: int = 50) -> list[Hit]:
         """Full-text search: the newest matches, those with the words in their title first. Every word must occur.
 
-        The last word may be the beginning of one when the text as it stands has fewer than `limit` matches. Ranks
-        and beginnings look at everything that matches before the first match is known (FTS5's bm25 counts all rows
-        of each word), which over a week's million events is what a person would wait for.
+        The last word may be the beginning of one when the text as it stands has fewer than `limit` matches. A rank
+        looks at everything that matches before the first match is known (FTS5's bm25 counts all rows of each word),
+        which over a week's million events is what a person would wait for.
         """
-        words = re.findall(r"\w+", text)
+        words = words_of(text)
         if not words:
             return []
-        query = " ".join(f'"{w}"' for w in words)
-        found = self._matching(query, limit)
+        found = self._matching(every(words), limit)
         if len(found) < limit:
-            found = self._matching(query + "*", limit)
+            found = self._matching(begun(self._db, words), limit)
         told = [sum(w.lower() in hit.title.lower() for w in words) for hit in found]
         return [found[i] for i in sorted(range(len(found)), key=lambda i: -told[i])][:limit]
 
@@ -370,10 +397,10 @@ class Reader:
 
     def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
         """The nearest event with these words before or after another; None when there is none."""
-        words = re.findall(r"\w+", text)
+        words = words_of(text)
         if not words:
             return None
-        query = " ".join(f'"{w}"' for w in words) + "*"
+        query = begun(self._db, words)
         bound, order, seq = ("<", "DESC", before) if before is not None else (">", "ASC", after or 0)
         sql = f"SELECT rowid FROM search WHERE search MATCH ? AND rowid {bound} ? ORDER BY rowid {order} LIMIT 1"
         row = self._db.execute(sql, (query, seq)).fetchone()
@@ -394,6 +421,18 @@ _ATTEMPT = (
 def _attempt(row: Sequence[Any]) -> Attempt:
     values: list[Any] = [*row[:7], bool(row[7]), *row[8:]]
     return Attempt(*values)
+
+
+def _directions(entries: Sequence[Entry]) -> Iterable[Direction]:
+    """What the events of a journal without `direction_changes` come to."""
+    found: dict[str, Direction] = {}
+    for entry in entries:
+        e = entry.event()
+        if isinstance(e, ev.DirectionChanged):
+            old = found.get(e.direction) or Direction(e.direction, "", e.source, "", "", entry.at, 0.0, 0, None)
+            tried, why = old.tried + (e.state == "pursued"), e.why or old.why
+            found[e.direction] = replace(old, name=e.name, state=e.state, why=why, at=entry.at, tried=tried)
+    return found.values()
 
 
 def _version(row: Sequence[Any]) -> Version:

@@ -11,8 +11,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 TALLIED = 2  # from this schema on `tally` counts the events of each kind
+MARKED = 3  # from this schema on an earlier moment is read from `spend_marks` and `direction_changes`
+MARK_EVERY = 200  # calls between two rows of `spend_marks`
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -83,8 +85,45 @@ CREATE TRIGGER tally_event AFTER INSERT ON events BEGIN
 END;
 """
 
+# What an earlier moment asks for, so that it need not add up or fold every event before it, and the attempts' own
+# search: among a million events their ten thousand are hard to find.
+_MARKS = f"""
+CREATE TABLE spend_marks (
+    seq INTEGER PRIMARY KEY, usd REAL NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, calls INTEGER NOT NULL,
+    unpriced_calls INTEGER NOT NULL);
+INSERT INTO spend_marks SELECT * FROM (
+    SELECT seq, total(json_extract(data, '$.usd')) OVER sofar,
+        sum(coalesce(json_extract(data, '$.input_tokens'), 0)) OVER sofar,
+        sum(coalesce(json_extract(data, '$.output_tokens'), 0)) OVER sofar,
+        sum(coalesce(json_extract(data, '$.cache_read_tokens'), 0)) OVER sofar,
+        sum(coalesce(json_extract(data, '$.cache_write_tokens'), 0)) OVER sofar,
+        row_number() OVER sofar AS calls, sum(json_extract(data, '$.usd') IS NULL) OVER sofar
+    FROM events WHERE kind = 'spent' WINDOW sofar AS (ORDER BY seq)) WHERE calls % {MARK_EVERY} = 0;
+
+CREATE TABLE direction_changes (
+    direction TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
+    why TEXT NOT NULL, first_at REAL NOT NULL, at REAL NOT NULL, tried INTEGER NOT NULL,
+    PRIMARY KEY (direction, seq)) WITHOUT ROWID;
+INSERT INTO direction_changes
+    SELECT direction, seq, name, first_value(source) OVER sofar, state, max(why) OVER (PARTITION BY direction, reasons),
+        first_value(at) OVER sofar, at, sum(state = 'pursued') OVER sofar
+    FROM (SELECT *, sum(why != '') OVER (PARTITION BY direction ORDER BY seq) AS reasons FROM (
+        SELECT seq, at, json_extract(data, '$.direction') AS direction, json_extract(data, '$.name') AS name,
+            json_extract(data, '$.source') AS source, json_extract(data, '$.state') AS state,
+            coalesce(json_extract(data, '$.why'), '') AS why
+        FROM events WHERE kind = 'direction'))
+    WINDOW sofar AS (PARTITION BY direction ORDER BY seq);
+
+CREATE VIRTUAL TABLE search_attempts USING fts5 (title, body, content='', tokenize='unicode61');
+INSERT INTO search_attempts (rowid, title, body)
+    SELECT a.attempt, e.title, substr(a.hypothesis || char(10) ||
+        coalesce(json_extract(e.data, '$.score.reason'), '') || char(10) || a.diff, 1, 16000)
+    FROM attempts a JOIN events e ON e.seq = a.seq ORDER BY a.attempt;
+"""
+
 # From schema N to N+1. Add one entry when VERSION grows; never edit an old one. A new journal takes every step too.
-_UPGRADES: dict[int, str] = {1: _TALLY}
+_UPGRADES: dict[int, str] = {1: _TALLY, 2: _MARKS}
 
 
 def create(connection: sqlite3.Connection, run: str, created_at: float) -> None:

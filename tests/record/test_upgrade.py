@@ -59,6 +59,8 @@ def everything(path: Path) -> dict[str, Any]:
             "head": (r.head(), r.incumbent(), r.undoable()),
             "search": [r.search(words) for words in ("packed", "slower pack", "remember")],
             "near": r.search_near("packed", before=20),
+            "tried": [r.attempts_with(words) for words in ("packed", "slower pack")],
+            "earlier": [(r.spend_before(n), r.directions_before(n)) for n in range(1, r.last_seq() + 2)],
         }
 
 
@@ -128,9 +130,9 @@ def test_a_command_reaches_an_older_journal_before_its_engine_upgrades_it(old: P
 
 def test_a_step_that_fails_leaves_the_journal_as_it_was(old: Path) -> None:
     with contextlib.closing(sqlite3.connect(old)) as db:
-        db.execute("CREATE TABLE tally (in_the_way)")
+        db.execute("CREATE TABLE direction_changes (in_the_way)")
     seen = everything(old)
-    with pytest.raises(JournalError, match="could not be upgraded to 2: table tally already exists") as caught:
+    with pytest.raises(JournalError, match="could not be upgraded to 3: table direction_changes already") as caught:
         Journal.open(old)
     assert "\n" not in str(caught.value)
     assert everything(old) == seen
@@ -183,3 +185,28 @@ def _count(path: Path) -> int:
     with Reader(path) as reader:
         assert dict(reader.follow_kinds())["x"] == EVENTS
         return reader.last_seq()
+
+
+def test_what_an_upgrade_computes_is_what_a_journal_writes_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with Journal.create(path, "a-run") as journal:
+        for n in range(900):
+            why = f"because {n}" if n % 3 else ""
+            state = ("offered", "pursued", "regressed")[n % 3]
+            journal.append(
+                ev.Spent("turn", n, 2, 3, 4, None if n % 7 else 0.25, "m"),
+                ev.DirectionChanged(f"d{n % 11}", f"name {n}", "person" if n % 2 else "agent", state, why, n),
+                at=1000.0 + n,
+            )
+    tables = ("spend_marks", "direction_changes")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        written = [db.execute(f"SELECT * FROM {t}").fetchall() for t in tables]
+        db.executescript("".join(f"DROP TABLE {t};" for t in (*tables, "search_attempts")))
+        db.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+        db.commit()
+    seen = everything(path)
+    Journal.open(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert [db.execute(f"SELECT * FROM {t}").fetchall() for t in tables] == written
+    assert [len(rows) for rows in written] == [4, 900]
+    assert everything(path) == seen
