@@ -15,6 +15,7 @@ from pathlib import Path
 
 from avo_tui.commands.named import print_json, run_of
 from engine.record.errors import ConfigError, Refused
+from engine.record.reader import Reader
 from engine.record.run import RunFolder
 
 UNIT = """\
@@ -63,6 +64,8 @@ def install(arguments: Namespace) -> int:
     notes = []
     if reason:
         notes.append(f"systemd did not take it ({reason}); 'avo watch {folder.name}' does the same without systemd")
+    if _has_ended(folder):
+        notes.append(f"run {folder.name} has ended; 'avo resume {folder.name}' goes on with it, and then it is kept")
     if not _lingers():
         notes.append(f"it ends when you log out and starts when you log in; 'loginctl enable-linger {_user()}' lets it "
                      "run without you, from the machine's start")  # fmt: skip
@@ -102,6 +105,12 @@ def status(arguments: Namespace) -> int:
     else:
         print("\n".join(f"{row['run']:<24} {row['state']:<20} {row['unit']}" for row in rows))
     return 0
+
+
+def wake(folder: RunFolder) -> bool:
+    """Start the unit of a run that goes on, when it has one: its watchdog takes the living engine over."""
+    unit = unit_path(folder)
+    return unit.is_file() and not _systemctl("start", "--no-block", unit.name)
 
 
 def unit_path(folder: RunFolder) -> Path:
@@ -148,6 +157,12 @@ def _ask(*words: str) -> str:
         return ""
     done = subprocess.run(["systemctl", "--user", *words], capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+def _has_ended(folder: RunFolder) -> bool:
+    with Reader(folder.journal) as reader:
+        engine = reader.engine()
+    return engine is not None and engine.state == "finished"
 
 
 def _lingers() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avo_tui import launch
+from avo_tui.commands import service
 from avo_tui.commands.look import status_text
 from avo_tui.commands.named import handle, print_json, problem_of, run_and_version, run_of
 from avo_tui.commands.steer import limits_of, report, wait_for
@@ -79,10 +80,12 @@ def resume(arguments: Namespace) -> int:
     config = load(folder.config)
     launch.require(_language(config, problem_of(config.problem_path)))
     pid = launch.start(folder).pid
+    kept = service.wake(folder)
     if arguments.json:
-        print_json({"run": folder.name, "started": True, "pid": pid})
+        print_json({"run": folder.name, "started": True, "pid": pid, "service": kept})
     else:
-        print(f"run {folder.name} goes on, engine {pid}; watch it with 'avo attach {handle(folder)}'")
+        by = ", kept by its service" if kept else ""
+        print(f"run {folder.name} goes on, engine {pid}{by}; watch it with 'avo attach {handle(folder)}'")
     return 0
 
 

@@ -1,15 +1,22 @@
 """`avo service` writes a unit that systemd itself finds good; `avo watch` keeps an engine alive without systemd."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from waiting import until
 
 from engine.record.reader import Reader
+
+ROOT = Path(__file__).parent.parent.parent
+SYSTEMD = Path("/lib/systemd/systemd")
+# A systemd refuses to run where none booted, so it gets a /run of its own that says so.
+BOOTED = f"mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec {SYSTEMD} --user"
 
 
 @pytest.fixture
@@ -80,3 +87,79 @@ def _engine(folder) -> int:
         engine = reader.engine()
     assert engine is not None
     return engine.pid
+
+
+class Manager:
+    """A real `systemd --user` of the test's own, beside whatever this machine runs."""
+
+    def __init__(self, home: Path) -> None:
+        self._runtime = Path(tempfile.mkdtemp(prefix="avo-systemd-", dir="/tmp"))  # a socket's path is short
+        self.env = {"XDG_RUNTIME_DIR": str(self._runtime), "XDG_CONFIG_HOME": str(home / "config"), "HOME": str(home)}
+        self._log = home / "systemd.log"
+
+    def boot(self) -> None:
+        """Start it; skips the test where it cannot run."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", BOOTED], stdout=log, stderr=log, env={**os.environ, **self.env}
+            )
+        socket = self._runtime / "systemd" / "private"
+        until(lambda: socket.exists() or self._process.poll() is not None)
+        if self._process.poll() is not None:
+            pytest.skip(f"systemd --user does not run here: {self._log.read_text()[-200:]}")
+
+    def cut(self) -> None:
+        """The power goes: the manager and all that it runs are gone at once."""
+        pids = [int(p) for unit in self._groups() for p in (unit / "cgroup.procs").read_text().split()]
+        for pid in (self._process.pid, *pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        shutil.rmtree(self._runtime / "systemd", ignore_errors=True)
+
+    def end(self) -> None:
+        """Stop it in order."""
+        self._process.terminate()
+        self._process.wait(60)
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    @staticmethod
+    def _groups() -> list[Path]:
+        return [p for p in Path("/sys/fs/cgroup").rglob("avo-kept.service") if (p / "cgroup.procs").is_file()]
+
+
+@pytest.fixture
+def manager(avo):
+    """The manager, and a shell that speaks to it. What its services need beyond the unit lies in %E/avo/environment."""
+    if os.geteuid() != 0 or not SYSTEMD.is_file() or shutil.which("unshare") is None:
+        pytest.skip("needs root, systemd and unshare")
+    found = Manager(avo.home)
+    given = avo.home / "config" / "avo" / "environment"
+    given.parent.mkdir(parents=True)
+    path = os.pathsep.join([str(ROOT), avo.env["PYTHONPATH"]])
+    given.write_text(f"PYTHONPATH={path}\nCLIMBER_STEPS=1000\n")
+    found.boot()
+    avo.env |= {**found.env, "CLIMBER_STEPS": "1000"}
+    yield found
+    found.end()
+
+
+def test_a_real_systemd_keeps_a_run_through_a_crash_and_a_power_cut(avo, manager):
+    folder = avo.start("kept")
+    made = avo("service", "install", "kept", "--json").json
+    assert made["started"], made
+    assert [row["state"] for row in avo("service", "status", "--json").json] == ["active"]
+    first = _engine(folder)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: _engine(folder) != first)
+    second = _engine(folder)
+    manager.cut()
+    until(lambda: not Path(f"/proc/{second}").exists())
+    manager.boot()
+    until(lambda: _engine(folder) != second)
+    assert avo("stop", "kept").code == 0
+    until(lambda: [row["state"] for row in avo("service", "status", "--json").json] == ["inactive"])
+    assert "kept by its service" in avo("resume", "kept").out
+    until(lambda: [row["state"] for row in avo("service", "status", "--json").json] == ["active"])
+    assert avo("service", "remove", "kept").code == 0
+    assert avo("service", "status", "--json").json == []
