@@ -1,6 +1,7 @@
 """Shell commands as jobs: each under a warden, its output in a file, none left behind on any way out.
 
-The command sees neither the engine's environment nor, through the sandbox, anything but its workspace.
+The command sees neither the engine's environment nor, through the sandbox, anything but its workspace, which it may
+not fill without end.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.record.errors import Refused
+from engine.scorer.sandbox import overfull
 from engine.scorer.text import clean
 
 FILE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -25,6 +27,7 @@ KEPT_BYTES = 8 * 1024 * 1024
 MOST_JOBS = 8
 STOP_S = 15.0
 POLL_S = 0.1
+LOOK_S = 2.0
 _WARDEN = Path(__file__).with_name("warden.py")
 
 
@@ -40,7 +43,10 @@ class Launch:
 
 @dataclass(slots=True)
 class Job:
-    """One running or ended command. `status` is None while it runs; `log` holds what it printed."""
+    """One running or ended command. `status` is None while it runs; `log` holds what it printed.
+
+    `full` says why its workspace is too large, "" when it is not.
+    """
 
     id: str
     command: str
@@ -48,6 +54,8 @@ class Job:
     process: asyncio.subprocess.Process
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
+    full: str = ""
+    guard: asyncio.Task[None] | None = None
 
     @property
     def status(self) -> int | None:
@@ -75,6 +83,8 @@ class Job:
 
     async def kill(self) -> None:
         """End the command and everything that it started; returns when all are gone."""
+        if self.guard is not None and self.guard is not asyncio.current_task():
+            self.guard.cancel()
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
@@ -111,6 +121,7 @@ class Jobs:
                 start_new_session=True,
             )
         job = Job(f"j{self._number}", command, log, process)
+        job.guard = asyncio.create_task(_guard(job, launch.cwd))
         self._jobs[job.id] = job
         return job
 
@@ -131,6 +142,22 @@ class Jobs:
     async def stop(self) -> None:
         """End every running job."""
         await asyncio.gather(*(j.kill() for j in self.running()))
+
+
+async def _guard(job: Job, workspace: Path) -> None:
+    """End a job that fills the workspace. One that finds it full already may go on: it may be there to clear it."""
+    job.full = await _full(workspace)
+    full_before = bool(job.full)
+    while not await _within(job.process, LOOK_S):
+        job.full = await _full(workspace)
+        if job.full and not full_before:
+            await job.kill()
+            return
+
+
+async def _full(workspace: Path) -> str:
+    found = await asyncio.to_thread(overfull, workspace)
+    return found or ""
 
 
 async def _within(process: asyncio.subprocess.Process, seconds: float) -> bool:

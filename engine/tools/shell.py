@@ -96,6 +96,8 @@ async def _job(session: Session, jobs: Jobs, arguments: Mapping[str, Any]) -> To
 
 def _ended(session: Session, job: Job, how: str) -> ToolResult:
     name = _log_name(session, job)
+    if job.full:
+        how += f"{job.full}: delete what is not needed; "
     text = f"{how}{_status(job.status)} after {job.seconds:.1f} s\n{printed(job.log)}".rstrip()
     if job.log.stat().st_size > SHOWN_BYTES:
         text += f"\n(whole log: {name})"

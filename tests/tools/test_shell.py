@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.scorer import sandbox
 from engine.session import Interrupted
 from engine.tools import jobs, warden
 from tests.tools.conftest import Bench
@@ -116,6 +117,19 @@ async def test_a_command_that_would_fill_the_disk_is_ended(bench: Bench, monkeyp
     done = await bench.call("shell", command="yes", timeout_s=60)
     assert not done.ok
     assert done.text.startswith("ended because a file passed ")
+
+
+async def test_a_command_that_fills_the_workspace_is_ended_and_one_that_clears_it_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "LOOK_S", 0.05)
+    monkeypatch.setattr(sandbox, "WORKSPACE_LIMIT_FILES", 20)
+    filled = await bench.call("shell", command="i=0; while :; do : > f$((i=i+1)); sleep 0.01; done", timeout_s=30)
+    assert not filled.ok and filled.data["seconds"] < 20
+    assert filled.text.startswith("the workspace holds more than 20 files: delete what is not needed; ended by")
+    cleared = await bench.call("shell", command="sleep 0.5; rm f*; ls")
+    assert cleared.data["exit"] == 0 and not list(bench.workspace.iterdir())
+    assert (await bench.call("shell", command="echo room again")).text.startswith("exit 0")
 
 
 async def test_terminal_escapes_do_not_reach_the_reader(bench: Bench):
