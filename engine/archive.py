@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, get_args
+from typing import IO, Literal
 
 from engine.data import kernels_directory
 from engine.private import without_secrets
@@ -33,7 +33,6 @@ from engine.record.run import LOGS_DROPPED, SUMS, RunFolder
 
 FORMAT = 1
 Choice = Literal["all", "logs", "none"]
-CHOICES: tuple[str, ...] = get_args(Choice)
 BUNDLE, MANIFEST = "lineage.bundle", "manifest.json"
 MAX_FILE_BYTES = 1 << 30
 # Made anew by the engine, alive only on its machine, or packed in another form.

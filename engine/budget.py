@@ -91,16 +91,6 @@ def minutes_left(limits: Limits, elapsed_s: float) -> float:
     return math.inf if limits.minutes is None else max(0.0, limits.minutes - elapsed_s / 60)
 
 
-def forecast_minutes(limits: Limits, used: Usage) -> float | None:
-    """At the rate so far, minutes until the first limit is reached; None without a limit or a rate."""
-    left = [
-        (limit - amount) * used.minutes / amount
-        for name, limit, amount in _pairs(limits, used)
-        if amount > 0 and used.minutes > 0
-    ]
-    return max(0.0, min(left)) if left else None
-
-
 def current(config: Limits, stored: str | None) -> Limits:
     """The limits in force: the configuration's, unless a command changed them (the journal's meta `limits`)."""
     return config if not stored else Limits(**json.loads(stored))

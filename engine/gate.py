@@ -18,7 +18,7 @@ from engine.record import events as ev
 from engine.record.config import GateConfig
 from engine.record.scores import Score
 
-CANDIDATE, INCUMBENT, ANCHOR = 0, 1, 2
+CANDIDATE, INCUMBENT = 0, 1
 # Give up early when even a mean this many standard errors better would not match at the last look.
 HOPE = 1.5
 

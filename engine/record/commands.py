@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from engine.record.errors import JournalError, UsageError
 from engine.record.journal import connect
@@ -33,7 +33,6 @@ Verb = Literal[
     "limits",
     "cancel",
 ]
-VERBS: tuple[str, ...] = get_args(Verb)
 DIRECTION_LIMIT = 64_000
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Stage = Literal["ok", "build", "check", "integrity", "time", "crash", "timeout"]
-STAGES: tuple[Stage, ...] = ("ok", "build", "check", "integrity", "time", "crash", "timeout")
 
 
 @dataclass(frozen=True, slots=True)

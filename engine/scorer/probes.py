@@ -33,7 +33,6 @@ INSIDE = (
     "new-namespaces",
     "fork-storm",
 )
-OUTSIDE = ("write-outside", "daemon")
 TIMEOUT_S = 15.0
 DEATH_S = 5.0
 

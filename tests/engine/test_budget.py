@@ -50,13 +50,6 @@ def test_a_warning_comes_at_two_thirds_and_at_nine_tenths():
     assert budget.warnings(limits, Usage(0, 0, 9.5, 0, 0)) == ["90% of the limit of $10 is used"]
 
 
-def test_a_forecast_needs_a_limit_and_a_rate():
-    assert budget.forecast_minutes(Limits(), Usage(3, 10.0, 1.0, 0, 0)) is None
-    assert budget.forecast_minutes(Limits(usd=10.0), NOTHING) is None
-    assert budget.forecast_minutes(Limits(usd=10.0), Usage(0, 30.0, 5.0, 0, 0)) == 30.0
-    assert budget.forecast_minutes(Limits(usd=10.0, minutes=40.0), Usage(0, 30.0, 5.0, 0, 0)) == 10.0
-
-
 def test_changed_limits_are_stored_and_read_back():
     limits = budget.changed(Limits(versions=3), {"versions": None, "minutes": 90})
     assert limits == Limits(minutes=90)

@@ -8,7 +8,7 @@ from engine.operators.playbook.catalogue import Catalogue, Direction
 from engine.operators.playbook.edits import File
 from engine.operators.playbook.memory import Trial
 from engine.operators.playbook.steer import understand
-from engine.operators.playbook.sweep import Move, edits_of, propose, settings_of
+from engine.operators.playbook.sweep import Move, edits_of, proposals, settings_of
 
 SOURCES = {"a.cpp": "constexpr int kA = 2;\nconstexpr int kB = 8;\n"}
 RANGES = {"kA": ("1", "2", "4"), "kB": ("8", "16"), "kMissing": ("1", "2")}
@@ -16,7 +16,7 @@ RANGES = {"kA": ("1", "2", "4"), "kB": ("8", "16"), "kMissing": ("1", "2")}
 
 def moves_until_done(ranges: dict[str, tuple[str, ...]], trials: list[Trial]) -> list[Move]:
     tried: list[Move] = []
-    while (move := propose(SOURCES, ranges, trials, lambda m: m in tried)) is not None:
+    while (move := next(proposals(SOURCES, ranges, trials, lambda m: m in tried), None)) is not None:
         tried.append(move)
     return tried
 
@@ -45,7 +45,7 @@ def test_the_search_ends_after_the_whole_space(ranges: dict[str, list[str]]) -> 
 
 
 def test_a_parameter_that_paid_is_varied_first() -> None:
-    move = propose(SOURCES, RANGES, [told("tune:kB=16", 1.05), told("tune:kA=1", 0.9)], lambda _: False)
+    move = next(proposals(SOURCES, RANGES, [told("tune:kB=16", 1.05), told("tune:kA=1", 0.9)], lambda _: False))
     assert move == Move((("kB", "16"),))
 
 

@@ -38,11 +38,6 @@ class Move:
         return "parameters " + ", ".join(f"{name} = {value}" for name, value in self.settings)
 
 
-def propose(sources: Mapping[str, str], ranges: Ranges, trials: Sequence[Trial], tried: Tried) -> Move | None:
-    """The most promising move whose sources were never tried; None when the whole space was."""
-    return next(iter(proposals(sources, ranges, trials, tried)), None)
-
-
 def proposals(sources: Mapping[str, str], ranges: Ranges, trials: Sequence[Trial], tried: Tried) -> Iterator[Move]:
     """Every move whose sources were never tried, the most promising first."""
     now = parameters(sources)
