@@ -5,7 +5,6 @@ One rule: what is scored, judged and committed is the copy, so nothing can chang
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -16,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine.record.errors import Refused
+from engine.scorer import intake as judged
 
 SUFFIXES = frozenset({".cpp", ".cc", ".cxx", ".c", ".h", ".hpp", ".hh", ".inc", ".cu", ".cuh"})
 NAMES = frozenset({"flags.txt"})
 FILES_LIMIT = 64
 BYTES_LIMIT = 1024 * 1024
 UNFINISHED = ".new-"
+hash_of = judged.hash_of  # the same sources have one name here and where they are judged
 _WRITING = re.compile(r"\..+\.\d+\.new")
 
 
@@ -77,14 +78,6 @@ def _read(path: Path) -> bytes:
     if len(data) > BYTES_LIMIT:
         raise Refused(f"{path.name} is over {BYTES_LIMIT:,} bytes; split it")
     return data
-
-
-def hash_of(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
-    return digest.hexdigest()
 
 
 def store(files: Mapping[str, bytes], candidates: Path) -> Candidate:

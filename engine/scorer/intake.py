@@ -1,7 +1,7 @@
 """Intake: the copy of a candidate that is hashed, built and judged. Nothing else of the candidate is ever opened again.
 
 Regular files only, opened without following links, capped in number and size, read once: what was hashed is what is
-built, whatever happens to the folder meanwhile (notes: scoring, catalogue line 48).
+built, whatever happens to the folder meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def take(source: Path, problem: Problem) -> Candidate:
         files = {name: _read(folder, name) for name in names}
     finally:
         os.close(folder)
-    candidate = Candidate(files, _flags(files.get(FLAGS, b""), problem), _hash(files))
+    candidate = Candidate(files, _flags(files.get(FLAGS, b""), problem), hash_of(files))
     if not candidate.sources(problem.language):
         wanted = " ".join(SOURCES[problem.language])
         raise fail("build", f"{source.name}: no source file ({wanted}) in it")
@@ -105,7 +106,8 @@ def _flags(text: bytes, problem: Problem) -> tuple[str, ...]:
     return flags
 
 
-def _hash(files: dict[str, bytes]) -> str:
+def hash_of(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over names and contents, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])

@@ -6,7 +6,6 @@ import pytest
 
 from engine import intake
 from engine.record.errors import Refused
-from engine.scorer import intake as scorer_intake
 
 
 @pytest.fixture
@@ -34,11 +33,6 @@ def test_the_copy_does_not_change_with_the_workspace_and_is_kept_once(workspace,
     assert (first.folder / "attention.cpp").read_text() == "int main;\n"
     assert intake.take(workspace, tmp_path / "candidates").source_hash != first.source_hash
     assert len(list((tmp_path / "candidates").iterdir())) == 2
-
-
-def test_the_engine_and_the_scorer_name_sources_by_the_same_hash(workspace):
-    files = intake.read_sources(workspace)
-    assert intake.hash_of(files) == scorer_intake._hash(files)
 
 
 def test_links_pipes_giants_and_emptiness_are_refused(workspace, tmp_path):
