@@ -30,7 +30,7 @@ def registry() -> dict[str, Tool]:
 
 def schemas(tools: Mapping[str, Tool]) -> list[dict[str, Any]]:
     """The tools as the Messages API and MCP describe them: name, description, input_schema."""
-    return [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in tools.values()]
+    return [{"name": t.name, "description": t.description, "input_schema": dict(t.schema)} for t in tools.values()]
 
 
 async def stop_jobs(tools: Mapping[str, Tool]) -> None:

@@ -17,6 +17,7 @@ from engine.operators.agent.window import Window, estimate
 from engine.record import events as ev
 from engine.record.errors import OperatorError
 from engine.session import Session
+from engine.tools import schemas
 
 
 class Conversation:
@@ -30,7 +31,7 @@ class Conversation:
         before, fallback = self.history.model, self._configured.fallback
         self.model = fallback if before and before == fallback else self._configured.name
         self._system = prompts.system_prompt(session)
-        self._tools = [_schema(tool) for tool in session.tools.values()]
+        self._tools = schemas(session.tools)
         self._window: Window | None = None
         self._told = Told()
 
@@ -81,10 +82,6 @@ class Conversation:
 
     def _fingerprint(self) -> str:
         return fingerprint(self._system, self._tools, self.model)
-
-
-def _schema(tool: Any) -> dict[str, Any]:
-    return {"name": tool.name, "description": tool.description, "input_schema": dict(tool.schema)}
 
 
 def _with_words(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mapping[str, Any]]:

@@ -51,8 +51,9 @@ class Backoff:
 class ModelFault(Exception):
     """A model call that gave no usable reply. `str()` says why, for a person.
 
-    `room` marks a request that does not fit (or whose history the server no longer takes): a new epoch
-    is the cure. `truncated` holds for a tool call whose JSON cannot be read.
+    The action `room` marks a request that does not fit, or whose history the server no longer takes: a new epoch is
+    the cure. `bad_call` holds for a tool call whose JSON cannot be read; `extra` names an optional parameter that the
+    server does not know.
     """
 
     def __init__(

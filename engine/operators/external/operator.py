@@ -16,6 +16,7 @@ from engine.operators.agent import prompts
 from engine.operators.external.desk import HOLD_S, Desk, Order, Outcome
 from engine.record.errors import AvoError
 from engine.session import Exhausted, Interrupted, Session, ToolResult
+from engine.tools import schemas
 
 POLL_S = 0.25
 _INTRO = """\
@@ -59,7 +60,7 @@ class External:
     def __init__(self, session: Session, *, hold_s: float = HOLD_S) -> None:
         session.tools = {**with_acknowledge(session.tools), Say.name: Say()}
         self._session = session
-        about = {"tools": [_schema(t) for t in session.tools.values()], "instructions": instructions(session)}
+        about = {"tools": schemas(session.tools), "instructions": instructions(session)}
         self.desk = Desk(session.folder.path, about, lambda: session.activity, hold_s)
         self._listening = False
         self._last_command = max((c.command for c in session.reader.commands(limit=1)), default=0)
@@ -118,10 +119,6 @@ def instructions(session: Session) -> str:
         f"{words}\n\n# Here\nUse only these tools to change and measure the candidate. A call that takes long answers "
         "that it is still at work: call `wait` until its result comes. Use `say` to tell the person what you think."
     )
-
-
-def _schema(tool: Any) -> dict[str, Any]:
-    return {"name": tool.name, "description": tool.description, "input_schema": dict(tool.schema)}
 
 
 def _settle(order: Order, outcome: Outcome) -> None:
