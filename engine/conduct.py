@@ -1,8 +1,8 @@
 """Conduct: what an operator does between two candidates, and whether that goes in circles.
 
 One rule: only what must answer the same again counts as a repetition. Scoring, waiting for a job and whatever
-follows an edit do not, nor does a fault of the scorer or a call that the person cut short. The figures are the
-notes' (agent loop, section 3) and are configuration.
+follows an edit do not, nor does a fault of the scorer or a call that the person cut short. The figures are
+configuration (SupervisorConfig).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Detectors: is the run stuck, and how. Pure functions over the run's facts; each finding carries its evidence.
 
-A fault of the scorer is no attempt, and paused time is no time. Figures are the
-notes' proposal (agent loop, section 3; peers, section 5) and are configuration.
+A fault of the scorer is no attempt, and paused time is no time. Figures are
+configuration (SupervisorConfig).
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ class Session:
         return self._inbox.pinned
 
     def facts(self) -> Mapping[str, Any]:
-        """The machine's, the incumbent's profile's and the incumbent's score's facts (INTERFACES: flat names)."""
+        """The machine's, the incumbent's profile's and the incumbent's score's facts, by flat names."""
         from engine.facts import of_incumbent
 
         return of_incumbent(self.reader, self.problem)

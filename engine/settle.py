@@ -1,7 +1,7 @@
 """Settling a score: a version's recorded figures are the median over its score and its paired rounds.
 
 One rule: every figure comes from its own process. One process alone can be a fifth off by where its heap
-happens to lie (notes: scoring, catalogue line 52); the gate has measured several by the time it commits.
+happens to lie; the gate has measured several by the time it commits.
 """
 
 from __future__ import annotations

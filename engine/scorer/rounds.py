@@ -1,7 +1,7 @@
 """Paired rounds: several candidates measured against each other in fresh processes, interleaved.
 
 One rule: within a round every source runs every configuration in an order that mirrors itself (A B C, C B A), and
-the order turns from round to round, so a drift of the machine falls on all alike (notes: scoring, section 2.9).
+the order turns from round to round, so a drift of the machine falls on all alike.
 Every call is checked, as in an evaluation.
 """
 

@@ -1,8 +1,8 @@
 """The sandbox: which one this machine gives, proved by attacking it, and how programs are put inside.
 
 One rule: fail closed. A tier counts only when every attack of probe.c was held off; with no tier nothing runs, unless
-the person said --unsafe-no-sandbox, which marks every score. Never as root: root becomes an unprivileged uid first
-(notes: scoring, section 3). Standard library only; the engine's shell tool uses this module too.
+the person said --unsafe-no-sandbox, which marks every score. Never as root: root becomes an unprivileged uid first.
+Standard library only; the engine's shell tool uses this module too.
 
     bwrap+seccomp      uid drop, bubblewrap with every namespace, a system call filter, a cgroup where one is to be had
     landlock+seccomp   uid drop (as root), Landlock, a wider filter; for containers without user namespaces

@@ -1,7 +1,7 @@
 """How many calls are timed, and what is reported of them.
 
 One rule: a low quantile of calls that were each checked. Noise on a shared machine only ever adds time, so the low
-end repeats best (notes: scoring, section 2.9: minima have a CV of 0.9 % where medians have 7.3 %); it would be unsafe
+end repeats best (we measured a CV of 0.9 % for minima where medians had 7.3 %); it would be unsafe
 if a skipped call could hide among the fast ones, which is why every timed call is checked.
 """
 

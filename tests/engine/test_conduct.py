@@ -1,4 +1,4 @@
-"""What an operator does between candidates: each rule of the notes, what does not count, and the ladder it climbs."""
+"""What an operator does between candidates: each rule, what does not count, and the ladder it climbs."""
 
 from __future__ import annotations
 
