@@ -18,6 +18,7 @@ Source = Literal["agent", "playbook", "external", "supervisor", "person"]
 RunState = Literal["running", "paused", "stopping", "finished", "crashed"]
 Severity = Literal["info", "warning", "critical"]
 Level = Literal["nudge", "review", "restore", "pause"]
+BODY_LIMIT = 16_000  # characters of a body that full-text search looks through
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from engine.record import events as ev
 from engine.record import schema
 from engine.record.errors import JournalError, JournalNewer
 
-_BODY_LIMIT = 16_000
 SPEND = ("usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls", "unpriced_calls")
 _SHARED_MEMORY = 64 << 10  # bytes that SQLite needs beside a journal, and some to spare
 
@@ -191,7 +190,7 @@ def _append(db: sqlite3.Connection, fact: ev.Event, at: float) -> int:
     row = (at, fact.kind, title, ev.encode(fact))
     seq = db.execute("INSERT INTO events (at, kind, title, data) VALUES (?, ?, ?, ?)", row).lastrowid
     assert seq is not None
-    db.execute("INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)", (seq, title, fact.body()[:_BODY_LIMIT]))
+    db.execute("INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)", (seq, title, fact.body()[: ev.BODY_LIMIT]))
     project = _PROJECTIONS.get(type(fact))
     if project is not None:
         project(db, seq, at, fact)
@@ -221,7 +220,7 @@ def _attempt(db: sqlite3.Connection, seq: int, at: float, e: ev.AttemptScored) -
     }
     sql = f"INSERT INTO attempts ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     db.execute(sql, tuple(columns.values()))
-    words = (e.attempt, e.title(), e.body()[:_BODY_LIMIT])
+    words = (e.attempt, e.title(), e.body()[: ev.BODY_LIMIT])
     db.execute("INSERT INTO search_attempts (rowid, title, body) VALUES (?, ?, ?)", words)
 
 

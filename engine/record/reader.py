@@ -13,13 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.record import events as ev
-from engine.record.beginnings import begun, every, words_of
+from engine.record import words
 from engine.record.commands import Command, from_row
 from engine.record.journal import connect
 from engine.record.schema import MARKED, TALLIED, version_of
 from engine.record.scores import Score
-
-RANKED = 300  # so many of the newest matches of a search compete for the first places
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,29 +254,12 @@ class Reader:
 
     def attempts_with(self, text: str, *, before: int | None = None, limit: int = 200) -> list[Attempt]:
         """The newest attempts before event `before` with all these words, in their diffs too; oldest first."""
-        words = words_of(text)
-        if not words:
+        asked = words.words_of(text)
+        if not asked:
             return []
-        if self._marked:
-            return self._attempts_with(words, before, limit)
-        query = every(words) + "*"
-        newest = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT 50000"
-        sql = (
-            f"SELECT json_extract(e.data, '$.attempt') FROM ({newest}) m JOIN events e ON e.seq = m.rowid "
-            "WHERE e.kind = 'attempt' LIMIT ?"
-        )
-        numbers = [int(row[0]) for row in self._db.execute(sql, (query, before or 2**62, limit))]
+        look = words.attempts if self._marked else words.attempts_unindexed
+        numbers = look(self._db, asked, before or 2**62, limit)
         return [found for n in reversed(numbers) if (found := self.attempt(n)) is not None]
-
-    def _attempts_with(self, words: list[str], before: int | None, limit: int) -> list[Attempt]:
-        last = "SELECT json_extract(data, '$.attempt') FROM events WHERE kind = 'attempt' AND seq < ? ORDER BY seq DESC"
-        sql = (
-            f"SELECT rowid FROM search_attempts WHERE search_attempts MATCH ? AND rowid <= ({last} LIMIT 1) "
-            "ORDER BY rowid DESC LIMIT ?"
-        )
-        query = begun(self._db, words, "search_attempts")
-        found = self._db.execute(sql, (query, before or 2**62, limit)).fetchall()
-        return [attempt for (n,) in reversed(found) if (attempt := self.attempt(int(n))) is not None]
 
     def attempts_of(self, source_hash: str) -> list[Attempt]:
         """Every attempt with exactly these sources."""
@@ -381,30 +362,19 @@ class Reader:
         looks at everything that matches before the first match is known (FTS5's bm25 counts all rows of each word),
         which over a week's million events is what a person would wait for.
         """
-        words = words_of(text)
-        if not words:
-            return []
-        found = self._matching(every(words), limit)
-        if len(found) < limit:
-            found = self._matching(begun(self._db, words), limit)
-        told = [sum(w.lower() in hit.title.lower() for w in words) for hit in found]
+        asked = words.words_of(text)
+        found = [Hit(*row) for row in words.matches(self._db, asked, limit)] if asked else []
+        told = [sum(w.lower() in hit.title.lower() for w in asked) for hit in found]
         return [found[i] for i in sorted(range(len(found)), key=lambda i: -told[i])][:limit]
-
-    def _matching(self, query: str, limit: int) -> list[Hit]:
-        newest = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?"
-        sql = f"SELECT seq, at, kind, title FROM events WHERE seq IN ({newest}) ORDER BY seq DESC"
-        return [Hit(*row) for row in self._db.execute(sql, (query, max(limit, RANKED)))]
 
     def search_near(self, text: str, *, before: int | None = None, after: int | None = None) -> int | None:
         """The nearest event with these words before or after another; None when there is none."""
-        words = words_of(text)
-        if not words:
+        asked = words.words_of(text)
+        if not asked:
             return None
-        query = begun(self._db, words)
-        bound, order, seq = ("<", "DESC", before) if before is not None else (">", "ASC", after or 0)
-        sql = f"SELECT rowid FROM search WHERE search MATCH ? AND rowid {bound} ? ORDER BY rowid {order} LIMIT 1"
-        row = self._db.execute(sql, (query, seq)).fetchone()
-        return None if row is None else int(row[0])
+        if before is not None:
+            return words.nearest(self._db, asked, "<", before)
+        return words.nearest(self._db, asked, ">", after or 0)
 
     def follow_kinds(self) -> Iterator[tuple[str, int]]:
         """How many events there are of each kind."""

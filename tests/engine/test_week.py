@@ -44,16 +44,16 @@ QUESTIONS = {
     "the event at a time": lambda s, r: r.seq_at(r.entry(r.last_seq() // 2).at),
     "alerts, directions, commands": lambda s, r: (r.alerts(open_only=True), r.directions(), r.commands(), r.spend()),
     "tail of mixed kinds": lambda s, r: r.tail(100, kinds=("said", "alert")),
-    "search for a rare word": lambda s, r: r.search("needle12"),
     "search for common words": lambda s, r: r.search("softmax rescale"),
+    "kinds": lambda s, r: list(r.follow_kinds()),
+}
+# These return pages, and look through a vocabulary, that fill in the course of the first day: compared with its end.
+PAGES = {
+    "search for a rare word": lambda s, r: r.search("needle12"),
     "search for a beginning": lambda s, r: r.search("softmax resca"),
     "search for a letter": lambda s, r: r.search("needle12 s"),
     "the next match": lambda s, r: r.search_near("swizzle ban", before=r.last_seq() // 2),
     "the next match of a letter": lambda s, r: r.search_near("s", before=r.last_seq() // 2),
-    "kinds": lambda s, r: list(r.follow_kinds()),
-}
-# These return pages that fill in the course of the first day, so they are compared with its end.
-PAGES = {
     "an earlier moment": lambda s, r: moment(r, s.take(), r.last_seq() // 2),
     "attempts with words": lambda s, r: r.attempts_with("speed turn", limit=20),
     "attempts with a beginning": lambda s, r: r.attempts_with("spe", before=r.last_seq() // 2, limit=20),
