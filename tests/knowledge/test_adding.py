@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.server
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.knowledge import Knowledge, Place
+from engine.knowledge import Knowledge
 from engine.knowledge_add import add, remove
 from engine.record.errors import Refused
 
@@ -18,18 +17,6 @@ HTML = """<html><head><title>Warp &amp; group</title><style>p {}</style><script>
 <body><nav>menu</nav><h1>Title</h1><h2>Fences</h2><p>A  wgmma
 fence &lt;orders&gt; accesses.</p><pre>wgmma.fence.sync;
   next;</pre></body></html>"""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def base(store: Path) -> Iterator[Knowledge]:
-    opened = Knowledge((Place("person", store),))
-    yield opened
-    opened.close()
 
 
 def test_a_file_becomes_a_page_with_its_source_and_date(tmp_path: Path, store: Path, base: Knowledge):

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine import knowledge_add
-from engine.knowledge import Knowledge, Place
+from engine.knowledge import Knowledge
 from engine.knowledge_add import add, remove
 from engine.record.errors import Refused
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def base(store: Path) -> Iterator[Knowledge]:
-    opened = Knowledge((Place("person", store),))
-    yield opened
-    opened.close()
 
 
 def folder(path: Path, **files: str) -> Path:
