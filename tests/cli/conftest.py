@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import DEADLINE_S, until, versions_of
+from tiny import DEADLINE_S, PROBLEM, until
+from waiting import versions_of
 
 from engine.record.errors import AvoError
 from engine.record.liveness import engine_alive
@@ -21,34 +22,6 @@ from engine.record.run import RunFolder
 
 HERE = Path(__file__).parent
 ENGINE_TESTS = HERE.parent / "engine"
-
-PROBLEM = """
-name = "tiny"
-title = "Two small configurations"
-language = "cpp"
-dtype = "float32"
-tolerance = 1e-4
-[build]
-flags = ["-O2"]
-allowed = []
-[[configuration]]
-name = "small"
-batch = 1
-seqlen = 16
-heads_q = 1
-heads_kv = 1
-head_dim = 16
-causal = false
-quick = true
-[[configuration]]
-name = "causal"
-batch = 1
-seqlen = 32
-heads_q = 1
-heads_kv = 1
-head_dim = 16
-causal = true
-"""
 
 
 @dataclass(frozen=True)

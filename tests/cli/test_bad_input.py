@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from waiting import until
+from tiny import until
 
 
 def test_a_wrong_call_says_what_was_wrong_in_one_line(avo):

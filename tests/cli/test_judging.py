@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from waiting import until
+from tiny import until
 
 from engine.lineage import Lineage
 from engine.record.events import VersionCommitted

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 from test_running import words
-from waiting import until, versions_of
+from tiny import until
+from waiting import versions_of
 
 from engine.record.reader import Reader
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from waiting import until
+from tiny import until
 
 
 def fingerprint(folder):

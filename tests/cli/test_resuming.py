@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from waiting import until
+from tiny import until
 
 from engine.record.reader import Reader
 

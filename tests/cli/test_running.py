@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from waiting import until, versions_of
+from tiny import until
+from waiting import versions_of
 
 from engine.record.reader import Reader
 from engine.record.run import RunFolder

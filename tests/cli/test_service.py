@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from waiting import until
+from tiny import until
 
 from engine.record.reader import Reader
 

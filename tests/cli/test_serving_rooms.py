@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from waiting import until
+from tiny import until
 
 from engine.record.reader import Reader
 

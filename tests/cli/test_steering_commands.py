@@ -3,7 +3,7 @@
 import os
 import signal
 
-from waiting import DEADLINE_S, until
+from tiny import DEADLINE_S, until
 
 from engine.lineage import Lineage
 from engine.record.reader import Reader

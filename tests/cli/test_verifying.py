@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from waiting import until
+from tiny import until
 
 from engine.lineage import Lineage
 from engine.record.liveness import identity

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import PROBLEM, until
 
 from engine.record import commands, config
 from engine.record.reader import Reader
@@ -24,44 +25,6 @@ AGENT = HERE.parent / "agent"  # the loopback model lies there
 sys.path.append(str(AGENT))
 ROOT = HERE.parent.parent
 DEADLINE_S = 30.0
-
-PROBLEM = """
-name = "tiny"
-title = "Two small configurations"
-language = "cpp"
-dtype = "float32"
-tolerance = 1e-4
-[build]
-flags = ["-O2"]
-allowed = []
-[[configuration]]
-name = "small"
-batch = 1
-seqlen = 16
-heads_q = 1
-heads_kv = 1
-head_dim = 16
-causal = false
-quick = true
-[[configuration]]
-name = "causal"
-batch = 1
-seqlen = 32
-heads_q = 1
-heads_kv = 1
-head_dim = 16
-causal = true
-"""
-
-
-def until(what: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
-    """Poll until `what()` is true; its value."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if value := what():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not come to pass in time")
 
 
 class Run:
