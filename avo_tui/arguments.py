@@ -284,7 +284,7 @@ def _showing(commands: Any) -> None:
     )
     replay.add_argument(
         "source", metavar="SOURCE", nargs="?",
-        help="a run, an archive's file, or a recorded run that came with AVO (default: the one on an H200)",
+        help="a run, an archive's file, or a recorded run that came with AVO (default: mha_cuda/h200-1122)",
     )  # fmt: skip
     replay.add_argument("--speed", type=_speed, default=60.0, metavar="X", help="times as fast as it was, or max (60)")
     replay.add_argument("--plain", action="store_true", help="lines instead of the control room")

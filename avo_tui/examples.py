@@ -13,7 +13,8 @@ EXAMPLES = {
     "service install": "avo service install night",
     "service remove": "avo service remove night",
     "service status": "avo service status --json",
-    "replay": "avo replay                   the recorded run on an H200, in the control room\n"
+    "replay": "avo replay                         the recorded run on an H200, in the control room\n"
+    "  avo replay gqa_cuda/h200-1122      the one for grouped queries\n"
     "  avo replay night --speed 300\n  avo replay night.tar.gz --speed max | less",
     "serve": "avo serve night              prints the address, with its token, to open in a browser",
     "runs": "avo runs --json",

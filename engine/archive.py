@@ -68,8 +68,9 @@ def pack(run: RunFolder, file: Path, *, forget: Sequence[str] = (), artifacts: C
 
 
 def lay_out(run: RunFolder, target: Path, *, forget: Sequence[str] = (), leave_out: Sequence[str] = ()) -> Archived:
-    """The archive as a folder. `forget` are texts (a path, a name) to leave out of the journal, the configuration and
-    the commit messages; commits get other ids then, and the journal follows. `leave_out` are files or folders.
+    """The archive as a folder. `forget` are texts (a path, a name) to leave out of the journal, the configuration, the
+    run's own pages and the commit messages; commits get other ids then, and the journal follows. `leave_out` are files
+    or folders.
 
     The machine that the run was on (host, pid) is never kept. Raises Refused when `target` exists.
     The journal is copied first, at one moment of it; then what it names, which is written before it is named.
@@ -91,7 +92,8 @@ def lay_out(run: RunFolder, target: Path, *, forget: Sequence[str] = (), leave_o
     if "artifacts" in skipped:
         with contextlib.closing(sqlite3.connect(target / "journal.db", isolation_level=None)) as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOGS_DROPPED, repr(time.time())))
-    _clean_config(target / "config.toml", forget)
+    for path in (target / "config.toml", *sorted((target / "knowledge").glob("*.md"))):
+        _clean_text(path, forget)
     return _sealed(target, run.name)
 
 
@@ -209,7 +211,7 @@ def _clean_sums(artifacts: Path, copy: Path) -> None:
         copy.write_text("".join(kept), "utf-8")
 
 
-def _clean_config(path: Path, forget: Sequence[str]) -> None:
+def _clean_text(path: Path, forget: Sequence[str]) -> None:
     if not forget or not path.exists():
         return
     text = path.read_text("utf-8")

@@ -23,7 +23,7 @@ from engine.data import kernels_directory
 from engine.record.errors import RunNotFound
 from engine.record.run import RunFolder, find_run, runs_directory
 
-RECORDED = "h200-1122"
+RECORDED = "mha_cuda/h200-1122"
 PATIENCE_S = 1.5
 FASTEST = 3600.0
 
@@ -44,8 +44,18 @@ def replay(arguments: Namespace) -> int:
 
 
 def shipped() -> dict[str, Path]:
-    """The recorded runs that come with AVO, by name."""
-    return {p.parent.name: p.parent for p in sorted(kernels_directory().glob("*/lineages/*/manifest.json"))}
+    """The recorded runs that come with AVO, by problem and name ("mha_cuda/h200-1122")."""
+    found = sorted(kernels_directory().glob("*/lineages/*/manifest.json"))
+    return {f"{p.parents[2].name}/{p.parent.name}": p.parent for p in found}
+
+
+def _shipped_as(name: str) -> Path | None:
+    """The one recorded run of that name; the problem may be left out where only one problem has it."""
+    known = shipped()
+    meant = [full for full in known if name in (full, full.partition("/")[2])]
+    if len(meant) > 1:
+        raise RunNotFound(f"{name!r} is what several recorded runs are called: say {' or '.join(meant)}")
+    return known[meant[0]] if meant else None
 
 
 def recorded(name: str | None, runs: str | None) -> RunFolder | Path:
@@ -61,8 +71,8 @@ def recorded(name: str | None, runs: str | None) -> RunFolder | Path:
     try:
         return find_run(runs_directory(runs), name)
     except RunNotFound as error:
-        if name in known:
-            return known[name]
+        if (lineage := _shipped_as(name)) is not None:
+            return lineage
         raise RunNotFound(f"{error}; recorded runs that came with AVO: {', '.join(known) or 'none'}") from error
 
 

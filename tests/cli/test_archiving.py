@@ -50,7 +50,15 @@ def test_a_restored_run_is_a_run_like_any_other(past, tmp_path):
 
 def test_the_machine_is_forgotten_and_so_is_a_path_that_one_names(past, tmp_path):
     where = str(past.home)
-    target = laid_out(past, tmp_path, forget=(f"{where}/",))
+    page = past.runs / "climb" / "knowledge" / "lesson-before.md"
+    page.parent.mkdir()
+    page.write_text(f'source = "{where}/runs/before"\n')
+    try:
+        target = laid_out(past, tmp_path, forget=(f"{where}/",))
+    finally:
+        page.unlink()
+        page.parent.rmdir()
+    assert (target / "knowledge" / page.name).read_text() == 'source = "runs/before"\n'
     with sqlite3.connect(target / "journal.db") as db:
         assert db.execute("SELECT pid, host, boot FROM engine").fetchall() == [(0, "", "")]
         assert not db.execute("SELECT 1 FROM events WHERE instr(data, ?)", (where,)).fetchall()
@@ -111,7 +119,13 @@ def test_a_shipped_lineage_is_whole(manifest, tmp_path):
     kept = {c.version: c for c in Lineage(folder.lineage).versions()}
     assert {v.version: v.commit for v in versions} == {n: c.commit for n, c in kept.items()}
     assert all(kept[v.version].score == v.score for v in versions)
-    assert len(versions) >= 10
-    assert attempts >= len(versions)
-    figures = [v.geomean_tflops for v in versions]
-    assert figures[-1] > 2 * figures[0]
+    assert attempts >= len(versions) >= 1
+    assert None not in [v.score.geomean_tflops for v in versions]
+
+
+def test_the_shipped_multi_head_lineage_is_long_and_climbs(tmp_path):
+    folder = RunFolder(archive.unpack(kernels_directory() / "mha_cuda" / "lineages" / "h200-1122", tmp_path).path)
+    with Reader(folder.journal) as reader:
+        figures = [v.geomean_tflops for v in reader.versions()]
+    assert len(figures) >= 15
+    assert figures[-1] > 4 * figures[0]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tiny import until
 
+from avo_tui.commands.replay import shipped
+
 
 def fingerprint(folder):
     """Every file of a folder with its hash; what SQLite keeps beside a journal for its readers is no change."""
@@ -29,14 +31,25 @@ def test_the_recorded_run_plays_without_a_compiler_or_any_run(avo, tmp_path):
     (tmp_path / "bin" / "git").symlink_to("/usr/bin/git")
     (tmp_path / "scratch").mkdir()
     only = {"PATH": str(tmp_path / "bin"), "TMPDIR": str(tmp_path / "scratch")}
-    for words in ((), ("h200-1122",)):
+    for words in ((), ("mha_cuda/h200-1122",)):
         said = avo("replay", *words, "--speed", "max", env=only)
         assert (said.code, said.err) == (0, "")
-        assert "* v12      774.2 TFLOPS" in said.out
-        assert re.search(r"best v12: \S+ the seed, 1\.092x fa4, 1\.189x cudnn", said.out)
+        assert "* v15      764.4 TFLOPS" in said.out
+        assert re.search(r"best v15: \S+ the seed, 1\.078x fa4, 1\.174x cudnn", said.out)
         assert "GFLOPS" not in said.out
     assert left_over(tmp_path / "scratch") == []
     assert not avo.runs.exists()
+
+
+def test_every_recorded_run_plays_by_the_name_of_its_problem_and_its_own(avo):
+    names = set(shipped())
+    assert names >= {"mha_cuda/h200-1122", "gqa_cuda/h200-1122", "gqa_cuda/h200-1122-from-v15"}
+    for name in sorted(names):
+        said = avo("replay", name, "--speed", "max")
+        assert said.code == 0, said.err
+        assert said.out.startswith(f"replay of run {name.partition('/')[0]}-")
+    assert avo("replay", "h200-1122-from-v15", "--speed", "max").code == 0  # one problem only has it
+    avo("replay", "h200-1122").refused(2, "say gqa_cuda/h200-1122 or mha_cuda/h200-1122")
 
 
 def test_a_run_and_its_archive_play_alike_and_stay_as_they_are(past, tmp_path):
@@ -53,12 +66,12 @@ def test_a_run_and_its_archive_play_alike_and_stay_as_they_are(past, tmp_path):
 
 def test_the_speed_is_kept_and_long_waits_are_shortened(avo):
     began = time.monotonic()
-    assert avo("replay", "--speed", "600").code == 0  # 288 s at 600 times their speed
-    assert 288 / 600 * 0.8 < time.monotonic() - began < 20
+    assert avo("replay", "--speed", "600").code == 0  # 630 s at 600 times their speed, and hours between its sittings
+    assert 630 / 600 * 0.8 < time.monotonic() - began < 20
 
 
 def test_what_cannot_be_played_is_refused_in_one_line(avo, tmp_path):
-    avo("replay", "ghost").refused(2, "no run 'ghost'", "h200-1122")
+    avo("replay", "ghost").refused(2, "no run 'ghost'", "mha_cuda/h200-1122")
     (tmp_path / "notes.txt").write_text("no archive")
     avo("replay", str(tmp_path / "notes.txt")).refused(1, "cannot be read as an archive")
     avo("replay", "--speed", "0").refused(2, "not a positive number")
@@ -93,7 +106,7 @@ def test_in_a_terminal_it_plays_in_the_room_and_leaves_nothing(avo):
         until(lambda: show(b"mha_cuda-h200", b"30"))
         assert left_over(scratch)
         until(lambda: show(b"full_32768"))  # the score table grows once the seed is scored
-        assert b"v12" not in shown
+        assert b"v15" not in shown
         os.write(master, b"q")
         while True:
             try:

@@ -62,7 +62,7 @@ def recorded(tmp_path_factory):
     from avo_tui.commands.replay import shipped
     from engine.archive import unpack
 
-    made = unpack(shipped()["h200-1122"], tmp_path_factory.mktemp("recorded"))
+    made = unpack(shipped()["mha_cuda/h200-1122"], tmp_path_factory.mktemp("recorded"))
     return RunFolder(made.path)
 
 
@@ -105,7 +105,7 @@ def test_the_figures_of_the_recorded_run_tell_its_story(recorded):
     assert {"fa4 709", "cudnn 651.4", "torch_flash 348.9"} <= set(texts)
     assert facts.unit == (1.0, "TFLOPS")
     assert {g: len(names) for g, names in facts.groups.items()} == {"causal": 4, "full": 4}
-    assert facts.outcomes == {"improved": 9, "matched": 4, "regressed": 3, "unsubmitted": 21}
+    assert facts.outcomes == {"improved": 12, "matched": 4, "regressed": 14, "unsubmitted": 39}
     assert facts.interventions[0].helped is True
 
 
