@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.scorer import sandbox
 from engine.scorer.children import Children
-from engine.scorer.toolchain import temporary
+from engine.scorer.examine import NAME, examine
 
-LISTING_LIMIT = 32 << 20
 _LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 _SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _ARITHMETIC = re.compile(r"^v?(add|sub|mul|div|max|min|sqrt|fn?m(add|sub)\w*|dpbf16)\w*(ps|ss)$")
@@ -111,19 +109,9 @@ def disassemble(library: Path, children: Children, cache: Path) -> Listing | Non
     objdump = shutil.which("objdump")
     if objdump is None:
         return None
-    with temporary(cache) as folder:
-        folder.chmod(0o711)
-        copy, output = folder / "in", folder / "out"
-        copy.mkdir(mode=0o755)
-        output.mkdir(mode=0o700)
-        sandbox.give(children.sandbox, output)
-        shutil.copyfile(library, copy / "candidate.so")
-        argv = [objdump, "-d", "-C", "-l", "--no-show-raw-insn", "-j", ".text", "candidate.so"]
-        job = sandbox.build_job(children.sandbox, argv, copy, output, cpu_s=60)
-        done = children.run(
-            job.argv, env=job.env, cwd=Path(job.cwd), pass_fds=job.pass_fds, timeout_s=60, limit=LISTING_LIMIT
-        )
-    return parse(done.output.decode("utf-8", "replace")) if done.code == 0 else None
+    argv = [objdump, "-d", "-C", "-l", "--no-show-raw-insn", "-j", ".text", NAME]
+    listed = examine(argv, library, children, cache)
+    return None if listed is None else parse(listed)
 
 
 def parse(text: str) -> Listing:

@@ -36,9 +36,10 @@ def compiled(problem: Problem, source: Path, children: Children, architecture: s
     except CandidateFailed as failed:
         why = {"stage": failed.failure.stage, "reason": failed.failure.reason, "log": failed.log}
         return {**result, **why, "seconds": time.monotonic() - begin}
-    facts, lines = (
-        _cuda(made.log, made.library) if problem.device == "cuda" else _cpu(made.library, children, toolchain)
-    )
+    if problem.device == "cuda":
+        facts, lines = _cuda(made.log, made.library, children, toolchain)
+    else:
+        facts, lines = _cpu(made.library, children, toolchain)
     head = [f"machine    {result['machine']}", f"compiler   {toolchain.version}", ""]
     found = {"built": True, "text": "\n".join([*head, *lines]), "facts": facts, "log": made.log}
     return {**result, **found, "seconds": time.monotonic() - begin}
@@ -69,11 +70,14 @@ def _machine(problem: Problem, toolchain: Toolchain) -> str:
     return toolchain.machine if problem.device == "cuda" else "this machine's processor"
 
 
-def _cuda(log: str, library: Path) -> tuple[dict[str, Any], list[str]]:
-    from engine.scorer.cuda.code import code_facts, code_text, instruction_mix, ptxas_report
+def _cuda(log: str, library: Path, children: Children, toolchain: Toolchain) -> tuple[dict[str, Any], list[str]]:
+    from engine.scorer.cuda.code import classify, code_facts, code_text, machine_code, ptxas_report
+    from engine.scorer.cuda.loops import loops_text, matrix_loops
 
-    kernels, mix = ptxas_report(log), instruction_mix(library)
-    return dict(code_facts(kernels, mix)), code_text(kernels, mix)
+    kernels, sass = ptxas_report(log), machine_code(library, children, toolchain.cache)
+    mix = None if sass is None else classify(sass)
+    loops = [] if sass is None else ["", *loops_text(matrix_loops(sass))]
+    return dict(code_facts(kernels, mix)), [*code_text(kernels, mix), *loops]
 
 
 def _cpu(library: Path, children: Children, toolchain: Toolchain) -> tuple[dict[str, Any], list[str]]:

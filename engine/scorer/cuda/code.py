@@ -1,4 +1,5 @@
-"""What nvcc made of a candidate: ptxas' report and the machine code's mix. Needs no device and no torch.
+"""What nvcc made of a candidate: ptxas' report and the machine code's mix. Needs no device and no torch;
+loops.py tells the loops of that code.
 
 One rule: everything here is read from the compiler's words and from the binary; what cannot be had is left out.
 """
@@ -8,10 +9,10 @@ from __future__ import annotations
 import collections
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-from engine.scorer import toolchain as tools
+from engine.scorer.children import Children
+from engine.scorer.examine import NAME, examine
 
 Facts = dict[str, float | bool | str]
 
@@ -51,14 +52,15 @@ def ptxas_report(log: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def instruction_mix(library: Path) -> dict[str, int] | None:
-    """How many machine instructions of each class the library holds, or None without cuobjdump."""
-    path = shutil.which("cuobjdump") or shutil.which("cuobjdump", path="/usr/local/cuda/bin:/opt/cuda/bin")
-    if path is None:
-        return None
-    argv = [path, "--dump-sass", str(library)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=tools.environment(), timeout=120)
-    return classify(done.stdout) if done.returncode == 0 else None
+def machine_code(library: Path, children: Children, cache: Path) -> str | None:
+    """The library's machine code as cuobjdump lists it, or None without cuobjdump."""
+    path = found("cuobjdump")
+    return None if path is None else examine([path, "--dump-sass", NAME], library, children, cache)
+
+
+def found(tool: str) -> str | None:
+    """A tool of the CUDA toolkit, on PATH or where the toolkit lies."""
+    return shutil.which(tool) or shutil.which(tool, path="/usr/local/cuda/bin:/opt/cuda/bin")
 
 
 def classify(sass: str) -> dict[str, int]:
@@ -96,7 +98,7 @@ def code_text(kernels: dict[str, dict[str, int]], mix: dict[str, int] | None) ->
         "",
     ]
     if mix is None:
-        return [*lines, "no instruction mix: cuobjdump (CUDA toolkit) is not installed"]
+        return [*lines, "no machine code: cuobjdump (CUDA toolkit) is not installed, or could not read it"]
     total = sum(mix.values())
     counts = sorted(mix.items(), key=lambda kv: -kv[1])
     return [*lines, "machine instructions (static)", *(f"{n:<20}{c:>7}{c / total:>8.1%}" for n, c in counts)]

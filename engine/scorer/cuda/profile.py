@@ -13,7 +13,8 @@ import torch
 from engine.record.scores import geomean
 from engine.scorer import intake
 from engine.scorer.build import Built, build
-from engine.scorer.cuda.code import Facts, code_facts, code_text, instruction_mix, ptxas_report
+from engine.scorer.cuda.code import Facts, classify, code_facts, code_text, found, machine_code, ptxas_report
+from engine.scorer.cuda.loops import loops_text, matrix_loops
 from engine.scorer.failure import CandidateFailed
 from engine.scorer.timing import quantile
 
@@ -34,10 +35,19 @@ def profile(bench: Bench, device: CudaDevice, source: Path, options: Options, em
         facts["profile.failed"] = failed.failure.stage
         return {"text": f"no profile: {failed.failure.reason}", "facts": facts, "log": failed.log}
     kernels = ptxas_report(built.log)
-    mix = instruction_mix(built.library)
+    sass = machine_code(built.library, bench.children, device.toolchain.cache)
+    mix = None if sass is None else classify(sass)
     facts.update(code_facts(kernels, mix))
     facts.update(_score_facts(speeds, float(facts["machine.peak_tflops"])))
-    return {"text": _text(device, facts, speeds, kernels, mix), "facts": facts, "log": built.log}
+    code = [*code_text(kernels, mix), *([] if sass is None else ["", *loops_text(matrix_loops(sass))])]
+    return {"text": _text(device, facts, speeds, code), "facts": facts, "log": built.log}
+
+
+def _without_counters() -> str:
+    """Why there are none: a profiler must start the candidate itself, and so outside its sandbox."""
+    if (ncu := found("ncu")) is None:
+        return "ncu is not installed"
+    return f"{ncu} would have to run the candidate outside its sandbox; run it by hand on a kernel that you trust"
 
 
 def machine_facts() -> Facts:
@@ -88,13 +98,7 @@ def _score_facts(speeds: dict[str, float], peak: float) -> Facts:
     return found
 
 
-def _text(
-    device: CudaDevice,
-    facts: Facts,
-    speeds: dict[str, float],
-    kernels: dict[str, dict[str, int]],
-    mix: dict[str, int] | None,
-) -> str:
+def _text(device: CudaDevice, facts: Facts, speeds: dict[str, float], code: list[str]) -> str:
     peak = float(facts["machine.peak_tflops"])
     lines = [
         f"machine    {device.label()}; bf16 matrix product {peak:.0f} TFLOPS measured",
@@ -104,6 +108,8 @@ def _text(
         f"{'configuration':<20}{'TFLOPS':>9}{'of matmul':>11}",
         *(f"{name:<20}{speed:>9.1f}{speed / peak:>11.1%}" for name, speed in speeds.items()),
         "",
-        *code_text(kernels, mix),
+        *code,
+        "",
+        f"hardware counters: none: {_without_counters()}",
     ]
     return "\n".join(lines)

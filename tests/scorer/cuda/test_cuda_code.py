@@ -7,6 +7,7 @@ import pytest
 from engine.data import kernels_directory
 from engine.scorer import problem
 from engine.scorer.cuda.code import classify, code_facts, code_text, ptxas_report, short_name
+from engine.scorer.cuda.loops import loops_text, matrix_loops
 
 KERNEL = "_ZN45_GLOBAL__N__ffea55dd_12_attention_cu_ec23ad5f16attention_kernelILb1EEEv14CUtensorMap_st"
 LOG = f"""ptxas info    : 0 bytes gmem
@@ -62,6 +63,42 @@ def test_facts_tell_wgmma_from_the_older_matrix_instruction():
     assert older["profile.wgmma"] is False
     assert older["profile.tensor_core_share"] == 1.0
     assert code_facts({}, None) == {}
+
+
+LOOP = f"""
+        Function : {KERNEL}
+        /*0000*/                   MOV R1, R2 ;                          /* 0x000 */
+        /*0010*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR7+0x30] ;
+        /*0020*/              @!P0 BRA 0x10 ;
+        /*0030*/                   WARPGROUP.ARRIVE ;
+        /*0040*/                   HGMMA.64x128x16.F32.BF16 R24, gdesc[UR4], !UPT ;
+        /*0050*/                   HGMMA.64x128x16.F32.BF16 R24, gdesc[UR8], R24 ;
+        /*0060*/                   WARPGROUP.DEPBAR.LE gsb0, 0x1 ;
+        /*0070*/                   MUFU.EX2 R5, R5 ;
+        /*0080*/                   FFMA R5, R5, R6, R7 ;
+        /*0090*/                   MUFU.EX2 R6, R6 ;
+        /*00a0*/                   F2FP.BF16.F32.PACK_AB R5, R6, R5 ;
+        /*00b0*/                   STL [R1], R5 ;
+        /*00c0*/               @P1 BRA 0x30 ;
+        /*00d0*/                   EXIT ;
+        /*00e0*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR7+0x30] ;
+        /*00f0*/                   BRA 0x10 ;
+"""
+
+
+def test_the_loops_of_matrix_instructions_are_told_by_the_order_of_waits_and_exponentials():
+    [loop] = matrix_loops(LOOP)
+    assert (loop.matrix, len(loop.body)) == (2, 10)
+    assert loop.order() == ["arrive", "HGMMA x2", "WAIT until 1 left", "2 exp2, 1 pack, 1 SPILL"]
+    text = "\n".join(loops_text([loop]))
+    assert "attention_kernel<1>: 10 instructions, 0.2 KiB: 2 HGMMA, 2 exp2," in text
+    assert "arrive | HGMMA x2 | WAIT until 1 left | 2 exp2, 1 pack, 1 SPILL" in text
+
+
+def test_what_waits_behind_the_exit_is_no_loop_and_no_loop_is_said_to_be_none():
+    assert matrix_loops(LOOP.replace("@P1 BRA 0x30", "@P1 BRA 0xd0")) == []
+    assert matrix_loops("no listing at all") == []
+    assert loops_text([]) == ["no loop with matrix instructions in the machine code"]
 
 
 def test_a_kernel_is_called_by_its_own_name():
