@@ -3,12 +3,12 @@
 //   K, V         [batch, sequence, heads_kv, 128] bf16; heads_q is a multiple of heads_kv; any sequence from 1
 //   Block        128 query rows: one producer thread, two consumer warpgroups of 64 rows
 //   Grid         persistent: one block per multiprocessor
-//   Shared       2 x Q 32 KB (O leaves through them) + 4 x 32 KB for K and V = 192 KB
+//   Shared       2 x Q 32 KB (O leaves through them) + 5 x 32 KB for K and V = 224 KB
 //   Registers    S 64, O 64, P 2 x 32 of 232
 //   Numbers      scores, softmax and sums in float32, P rounded to bf16 for P V
 //                the maximum may lag until a thread's sum of a step passes 2^13; the final division removes that
 //   Full         the last, partial wave of tiles is split by keys; the parts are combined in a fixed order
-//   Stage        31
+//   Turns        the consumers issue their products one after the other, so that one's softmax lies under the other's
 #include "hopper.cuh"
 
 #include <atomic>
@@ -24,7 +24,7 @@ namespace {
 constexpr int kHeadDim = 128;
 constexpr int kTileQ = 128;    // query rows of a block: 64 for each consumer warpgroup
 constexpr int kTileKV = 128;   // keys of one step
-constexpr int kBuffers = 4;    // K and V tiles in flight, one ring for both
+constexpr int kBuffers = 5;    // K and V tiles in flight, one ring for both
 constexpr int kConsumers = 2;  // warpgroups that compute
 constexpr int kThreads = 128 * (1 + kConsumers);
 constexpr int kProducerRegisters = 40;
@@ -34,6 +34,7 @@ constexpr int kMaxParts = 16;                     // of a split tile
 constexpr int kMaxSplit = 128;                    // split tiles of one launch
 constexpr int kCounterWords = 2 + 2 * kMaxSplit;  // next item, blocks done, parts done by split tile and group
 constexpr float kLimit = 8192.0f;                 // a thread's sum over one row of a step that asks for a new peak
+constexpr float kFloor = 0x1p-40f;                // a row's sum over its first step that asks for one, too
 constexpr long long kSectionBytes = 32 << 20;     // K and V of the heads that run together
 
 constexpr int kBytesQ = kTileQ * kHeadDim * 2;
@@ -203,7 +204,7 @@ struct Rows {
   float sum[2];    // of the exponentials of this thread's columns
   float decay[2];  // what the accumulator must be multiplied by before the next P * V
   __device__ __forceinline__ void reset() {
-    peak[0] = peak[1] = -1e38f;
+    peak[0] = peak[1] = 0.0f;  // a guess, see softmax()
     sum[0] = sum[1] = 0.0f;
   }
 };
@@ -256,21 +257,31 @@ __device__ __forceinline__ void exponentiate(uint32_t (&p)[kTileKV / 4], float (
     const int r = i % 2;
     const float low = exp2_fast(fmaf(s[2 * i], scale_log2, -shift[r]));
     const float high = exp2_fast(fmaf(s[2 * i + 1], scale_log2, -shift[r]));
-    p[i] = pack_bf16(low, high);
     sum[r] += low;
     sum[r] += high;
+    p[i] = pack_bf16(low, high);
   }
 }
 
 // P of this step. The exponentials do not wait for the maximum: they use the last peak, and only when their sum says
 // that a score passed it by far is the maximum found, and they are done again. A lagging peak costs no accuracy,
 // because bf16 and float32 share their exponents and the final division removes the factor.
+// A tile's first peak is zero, the same for every tile, so that results do not depend on what a block did before; scores
+// of many powers of two above it, or rows far below it, are done again from their true maximum.
 __device__ __forceinline__ void softmax(uint32_t (&p)[kTileKV / 4], const float (&s)[kTileKV / 2], Rows& rows,
                                         bool first, float scale_log2) {
-  float sum[2] = {kLimit + kLimit, 0.0f};
+  float sum[2];
   rows.decay[0] = rows.decay[1] = 1.0f;
-  if (!first) exponentiate(p, sum, s, rows, scale_log2);
-  if (__any_sync(0xffffffff, fmaxf(sum[0], sum[1]) > kLimit)) {
+  exponentiate(p, sum, s, rows, scale_log2);
+  bool again = fmaxf(sum[0], sum[1]) > kLimit;
+  if (first) {
+    float above = sum[0] + __shfl_xor_sync(0xffffffff, sum[0], 1),
+          below = sum[1] + __shfl_xor_sync(0xffffffff, sum[1], 1);
+    above += __shfl_xor_sync(0xffffffff, above, 2);
+    below += __shfl_xor_sync(0xffffffff, below, 2);
+    again = again || fminf(above, below) < kFloor;
+  }
+  if (__any_sync(0xffffffff, again)) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float top = fmaxf(s[2 * r], s[2 * r + 1]);
@@ -278,8 +289,8 @@ __device__ __forceinline__ void softmax(uint32_t (&p)[kTileKV / 4], const float 
       for (int j = 1; j < kTileKV / 8; ++j) top = fmaxf(top, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, 2));
-      const float peak = fmaxf(rows.peak[r], top);
-      rows.decay[r] = exp2_fast((rows.peak[r] - peak) * scale_log2);
+      const float peak = first ? top : fmaxf(rows.peak[r], top);
+      if (!first) rows.decay[r] = exp2_fast((rows.peak[r] - peak) * scale_log2);  // nothing to rescale before
       rows.peak[r] = peak;
       rows.sum[r] *= rows.decay[r];
     }
@@ -430,6 +441,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
   kv.advance();
   if (masked(tile, block_of(tile, 0))) mask<kCausal>(s, block_of(tile, 0) * kTileKV, tile.row + row, problem.sequence);
   softmax(pa, s, rows, true, scale_log2);
+  if (group == 0) named_arrive(3, 256);  // group 0 may issue first
 
   // One loop over all steps of all tiles. P of the previous step waits in registers; when that step ended its tile,
   // this step's Q K^T already belongs to the next one.
@@ -462,6 +474,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
     // Q K^T of this step, then P V of the previous one, whose O is rescaled in the meantime.
     const int k_slot = kv.slot;  // full: the wait below came first
     kv.advance();
+    named_sync(3 + group, 256);  // the other group has issued its products
     wgmma_fence();
     multiply_qk(s, shared.q(now_slot) + 64 * group * 128, shared.kv(k_slot));
     free_stored();
@@ -471,6 +484,7 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
     kv.advance();
     wgmma_fence();
     multiply_pv(o, p, shared.kv(v_slot), !fresh);
+    named_arrive(4 - group, 256);  // the other group's turn
     wgmma_wait<1>();
     hold(s);
     if (releases) barrier_arrive(shared.kv_empty(k_slot));
@@ -512,6 +526,8 @@ __device__ __forceinline__ void consume(const Shared& shared, const CUtensorMap*
   // The last P V of this block.
   if (storing && threadIdx.x % 128 == 0) store_wait_read();
   rescale(o, rows);
+  named_sync(3 + group, 256);
+  if (group == 0) named_arrive(4, 256);
   wgmma_fence();
   multiply_pv(o, pa, shared.kv(kv.slot), !fresh);
   wgmma_wait<0>();
@@ -576,6 +592,7 @@ bool reserve(float4** workspace, size_t bytes, int device, cudaStream_t stream) 
 }
 
 __device__ unsigned counters[kCounters][kCounterWords];  // zero at load; every launch leaves its own zero
+std::atomic<unsigned> launches{0};                       // of both kinds: neither may meet the other's counters
 
 const char* check(const void* q, const void* k, const void* v, const void* o, int batch, int heads_q, int heads_kv,
                   int sequence, int head_dim, float scale) {
@@ -604,7 +621,6 @@ const char* launch(const void* q, const void* k, const void* v, void* o, Problem
   int device = 0, multiprocessors = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  static std::atomic<unsigned> launches{0};
   unsigned* all = nullptr;
   if (cudaGetSymbolAddress(reinterpret_cast<void**>(&all), counters) != cudaSuccess)
     return cudaGetErrorString(cudaGetLastError());

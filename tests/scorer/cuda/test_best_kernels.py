@@ -1,47 +1,58 @@
-"""The kernels shipped to be read and taken along: each is its lineage's best version, unchanged, and it compiles."""
+"""The kernels shipped to be read and taken along: each is its lineage's incumbent, unchanged, and it compiles."""
 
-import json
+import re
 import shutil
 from pathlib import Path
 
-import git
 import pytest
 
+from engine import archive
 from engine.data import kernels_directory
+from engine.lineage import Lineage
+from engine.record.reader import Reader
+from engine.record.run import RunFolder
 
 BEST = sorted(folder for folder in kernels_directory().glob("*_cuda/best") if folder.is_dir())
 FILES = ("attention.cu", "hopper.cuh")
+TITLE = re.compile(r"# .+: v(\d+) of lineages/([\w.-]+), byte for byte")
 
 
-def versions(lineage: Path, place: Path) -> list[git.Commit]:
-    """Every version in a shipped lineage's bundle."""
-    return list(git.Repo.clone_from(str(lineage / "lineage.bundle"), place, bare=True).iter_commits("--all"))
+def named(best: Path) -> tuple[int, Path]:
+    """The version and the lineage that a best kernel's README says it is."""
+    title = (best / "README.md").read_text("utf-8").splitlines()[0]
+    found = TITLE.fullmatch(title)
+    assert found, f"{best}/README.md begins with the version and the lineage that it comes from, not {title!r}"
+    return int(found[1]), best.parent / "lineages" / found[2]
 
 
-def blob(commit: git.Commit, name: str) -> bytes:
-    return bytes((commit.tree / name).data_stream.read())
-
-
-def test_there_is_a_best_kernel():
-    assert kernels_directory() / "mha_cuda" / "best" in BEST
+def test_both_problems_have_a_best_kernel():
+    assert [best.parent.name for best in BEST] == ["gqa_cuda", "mha_cuda"]
 
 
 @pytest.mark.parametrize("best", BEST, ids=lambda p: p.parent.name)
-def test_the_best_kernel_is_the_fastest_version_of_the_lineage_it_names(best, tmp_path):
-    lineages = best.parent / "lineages"
-    named = [
-        lineage
-        for lineage in sorted(lineages.iterdir())
-        if f"lineages/{lineage.name}" in (best / "README.md").read_text()
-    ]
-    assert len(named) == 1, "README.md names the lineage that it comes from"
-    fastest = max(
-        versions(named[0], tmp_path / "bundle"), key=lambda c: json.loads(blob(c, "score.json"))["geomean_tflops"]
-    )
-    assert {name: (best / name).read_bytes() for name in FILES} == {name: blob(fastest, name) for name in FILES}
-    assert (
-        f"geomean {json.loads(blob(fastest, 'score.json'))['geomean_tflops']:.1f}" in (best / "README.md").read_text()
-    )
+def test_the_best_kernel_is_the_incumbent_of_the_lineage_it_names(best, tmp_path):
+    """The incumbent is what won its pairs; geomeans of different hours drift by a percent and do not decide."""
+    version, lineage = named(best)
+    run = RunFolder(archive.unpack(lineage, tmp_path).path)
+    with Reader(run.journal) as reader:
+        incumbent, versions = reader.incumbent(), {v.version: v for v in reader.versions()}
+    assert incumbent is not None
+    assert incumbent.version == version == max(v for v in versions if versions[v].active)
+    kept = Lineage(run.lineage).files(version)
+    assert {name: (best / name).read_bytes() for name in FILES} == {name: kept[name] for name in FILES}
+    assert sorted(p.name for p in best.iterdir()) == sorted([*FILES, "README.md", "MEASURED.md"])
+
+
+@pytest.mark.parametrize("best", BEST, ids=lambda p: p.parent.name)
+def test_what_was_measured_names_every_configuration_and_the_readme_its_geomeans(best):
+    from engine.scorer import problem
+
+    rows = [line.split(" | ") for line in (best / "MEASURED.md").read_text("utf-8").splitlines() if " ± " in line]
+    figures = {row[0].strip("| *"): [float(cell.split(" ± ")[0]) for cell in row[1:5]] for row in rows}
+    assert set(figures) == {c.name for c in problem.load(best.parent).configurations} | {"geomean"}
+    assert all(ours > max(rivals) for ours, *rivals in figures.values())
+    text = (best / "README.md").read_text("utf-8")
+    assert all(f"{figure:.1f}" in text for figure in figures["geomean"])
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on this machine")
