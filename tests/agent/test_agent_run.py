@@ -53,6 +53,9 @@ def test_a_run_against_a_loopback_model_commits_three_real_versions(tmp_path: Pa
     kinds = Counter(e["kind"] for e in log)
     assert kinds["spent"] >= 10 and kinds["waited"] == 2 and kinds["plan"] >= 3 and kinds["note"] == 1
     assert kinds["tool_started"] == kinds["tool_finished"]
+    assert kinds["profile"] == 1
+    [profiled] = [e for e in log if e["kind"] == "tool_finished" and e["data"]["tool"] == "profile"]
+    assert all(words in profiled["data"]["text"] for words in ("where the time goes", "roofline"))
     attempts = json.loads(avo(tmp_path, "attempts", "first", "--json").stdout)
     stages = [a["stage"] for a in attempts]
     assert "check" in stages and "build" in stages

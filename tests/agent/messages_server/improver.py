@@ -89,6 +89,7 @@ def _script(steps: int) -> Script:
     )
     yield Reply([say("The plan, most promising first."), _plan(0)])
     yield from _step(0, [use("write", path=FILE, content=SOURCE)])
+    yield Reply([think("Where does the time go now?"), use("profile", configurations=["full_512"])])
     yield Reply([think("A shorter dot product should fail the check."), _edit(DOT, LESS)])
     yield Reply([use("evaluate", suite="quick", hypothesis="the last eight elements hardly count")])
     yield Reply([_edit(LESS, "this does not compile"), use("evaluate", suite="quick", hypothesis="a typo")])
