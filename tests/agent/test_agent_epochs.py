@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +125,15 @@ async def test_the_card_holds_what_must_not_be_forgotten_within_its_limit(tmp_pa
         ):
             assert needed in text
         stage.session._inbox.withdraw("person-2")
+        await stage.close()
+
+
+async def test_the_card_says_how_many_candidates_are_measured_at_once(tmp_path: Path) -> None:
+    with MessagesServer([]) as server:
+        stage = Stage(tmp_path, server.url)
+        assert "measured at once" not in card(stage.session)
+        stage.session.trials = SimpleNamespace(width=4)  # type: ignore[assignment]
+        assert "4 candidates are measured at once here: give `evaluate` as many `variants`" in card(stage.session)
         await stage.close()
 
 

@@ -27,6 +27,7 @@ def card(session: Session, *, summary: str = "", reason: str = "") -> str:
     reader = session.reader
     parts = [
         _opening(session, reason),
+        _devices(session),
         _section("Score of the incumbent", _scores(reader)),
         _section(f"Lineage, the last {LINEAGE_ROWS} versions", _lineage(reader.versions())),
         _section("What was tried and did not enter the lineage", _ledger(reader)),
@@ -52,6 +53,13 @@ def _opening(session: Session, reason: str) -> str:
         "Nothing has been tried yet." if first else "The record below was written by the engine; trust it over memory."
     )
     return f"<state_card>\n{why}Problem: {session.problem.title} ({session.problem.name}). {state}"
+
+
+def _devices(session: Session) -> str:
+    """How many candidates are measured at once, where it is more than one."""
+    width = session.trials.width if session.trials is not None else 1
+    several = f"{width} candidates are measured at once here: give `evaluate` as many `variants` as you have ideas."
+    return several if width > 1 else ""
 
 
 def _section(title: str, text: str) -> str:
