@@ -13,7 +13,7 @@ from avo_tui.model.snapshot import ATTEMPTS, TAIL, Snapshot, notes_of, pages_of,
 from avo_tui.summary import Summary
 from engine.record import events as ev
 from engine.record.commands import Command
-from engine.record.reader import Alert, Attempt, Intervention, Reader, Version
+from engine.record.reader import Alert, Attempt, Reader, Version
 from engine.record.scores import Score
 
 
@@ -48,7 +48,7 @@ def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
         at=seq,
         tries=tries,
         all_alerts=alerts,
-        interventions=_interventions(reader, seq),
+        interventions=tuple(reader.interventions_before(before)),
         directions=tuple(reader.directions_before(before)),
         commands=tuple(_command_then(c, at) for c in reader.commands() if c.at <= at),
         plan=plan_of(reader, before),
@@ -102,13 +102,6 @@ def _baselines(reader: Reader, before: int) -> dict[str, Score]:
 def _alert_then(alert: Alert, at: float) -> Alert:
     later = alert.closed_at is not None and alert.closed_at > at
     return replace(alert, closed_at=None, closed_by=None, closed_reason=None) if later else alert
-
-
-def _interventions(reader: Reader, seq: int) -> tuple[Intervention, ...]:
-    events = (e.event() for e in reader.events(seq, kinds=("intervention_judged",), limit=10_000))
-    later = {e.intervention for e in events if isinstance(e, ev.InterventionJudged)}
-    found = [i for i in reader.interventions() if i.seq <= seq]
-    return tuple(replace(i, helped=None, how=None) if i.intervention in later else i for i in found)
 
 
 def _command_then(command: Command, at: float) -> Command:

@@ -297,10 +297,15 @@ class Reader:
     def interventions(self) -> list[Intervention]:
         """The supervisor's interventions, newest first."""
         rows = self._db.execute("SELECT * FROM interventions ORDER BY intervention DESC")
-        return [
-            Intervention(i, at, level, saw, diagnosis, tuple(json.loads(d)), None if h is None else bool(h), how, seq)
-            for i, at, level, saw, diagnosis, d, h, how, seq in rows
-        ]
+        return [_intervention(row) for row in rows]
+
+    def interventions_before(self, seq: int) -> list[Intervention]:
+        """The interventions before an event, as they stood: what was judged later is open. Newest first."""
+        judged = "SELECT json_extract(data, '$.intervention') FROM events WHERE kind = ? AND seq >= ?"
+        later = {int(row[0]) for row in self._db.execute(judged, (ev.InterventionJudged.kind, seq))}
+        sql = "SELECT * FROM interventions WHERE seq < ? ORDER BY intervention DESC"
+        found = [_intervention(row) for row in self._db.execute(sql, (seq,))]
+        return [replace(i, helped=None, how=None) if i.intervention in later else i for i in found]
 
     def directions(self) -> list[Direction]:
         """Every direction with its latest state, in order of first mention."""
@@ -403,6 +408,12 @@ def _directions(entries: Sequence[Entry]) -> Iterable[Direction]:
             tried, why = old.tried + (e.state == "pursued"), e.why or old.why
             found[e.direction] = replace(old, name=e.name, state=e.state, why=why, at=entry.at, tried=tried)
     return found.values()
+
+
+def _intervention(row: Sequence[Any]) -> Intervention:
+    number, at, level, saw, diagnosis, directions, helped, how, seq = row
+    given, whether = tuple(json.loads(directions)), None if helped is None else bool(helped)
+    return Intervention(number, at, level, saw, diagnosis, given, whether, how, seq)
 
 
 def _version(row: Sequence[Any]) -> Version:

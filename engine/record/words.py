@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Literal
 
 from engine.record.events import BODY_LIMIT, decode
@@ -62,15 +60,17 @@ def matches(db: sqlite3.Connection, words: list[str], limit: int) -> list[Row]:
         return found
     if query := named(db, words):
         return _matching(db, query, limit)
-    seen = list(islice(_seen_near(db, words, "<", 2**62), max(limit, RANKED)))
-    return seen if len(seen) >= limit else _matching(db, begun(words), limit)
+    seen, whole_run = _seen_near(db, words, "<", 2**62)
+    return seen if len(seen) >= limit or whole_run else _matching(db, begun(words), limit)
 
 
 def nearest(db: sqlite3.Connection, words: list[str], bound: Bound, seq: int) -> int | None:
     """The nearest event with all these words before (<) or after (>) one; the last may be a beginning."""
     query = named(db, words)
-    if query is None and (seen := next(_seen_near(db, words, bound, seq), None)):
-        return int(seen[0])
+    if query is None:
+        seen, whole_run = _seen_near(db, words, bound, seq)
+        if seen or whole_run:
+            return int(seen[0][0]) if seen else None
     order = "DESC" if bound == "<" else "ASC"
     sql = f"SELECT rowid FROM search WHERE search MATCH ? AND rowid {bound} ? ORDER BY rowid {order} LIMIT 1"
     row = db.execute(sql, (query or begun(words), seq)).fetchone()
@@ -104,16 +104,23 @@ def _matching(db: sqlite3.Connection, query: str, limit: int) -> list[Row]:
     return db.execute(sql, (query, max(limit, RANKED))).fetchall()
 
 
-def _seen_near(db: sqlite3.Connection, words: list[str], bound: Bound, seq: int) -> Iterator[Row]:
-    """Of the `NEAR` events nearest before or after one that have the whole words, those with the beginning."""
+def _seen_near(db: sqlite3.Connection, words: list[str], bound: Bound, seq: int) -> tuple[list[Row], bool]:
+    """Of the `NEAR` events nearest before or after one that have the whole words, those with the beginning.
+
+    True with them when there are no more events to look through.
+    """
     *whole, last = words
     order = "DESC" if bound == "<" else "ASC"
     rowids = f"SELECT rowid FROM search WHERE search MATCH ? AND rowid {bound} ? ORDER BY rowid {order} LIMIT {NEAR}"
     where, given = (f"seq IN ({rowids})", (every(whole), seq)) if whole else (f"seq {bound} ?", (seq,))
     sql = f"SELECT seq, at, kind, title, data FROM events WHERE {where} ORDER BY seq {order} LIMIT {NEAR}"
-    for *row, data in db.execute(sql, given):
-        if _has_beginning(f"{row[3]}\n{decode(row[2], data).body()[:BODY_LIMIT]}", last.lower()):
-            yield tuple(row)
+    rows = db.execute(sql, given).fetchall()
+    found = [row[:4] for row in rows if _has_beginning(f"{row[3]}\n{_body(row)}", last.lower())]
+    return found, len(rows) < NEAR and bool(_PLAIN.match(last.lower()))
+
+
+def _body(row: Row) -> str:
+    return decode(row[2], row[4]).body()[:BODY_LIMIT]
 
 
 def _has_beginning(text: str, letters: str) -> bool:

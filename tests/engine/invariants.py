@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import intake
@@ -107,6 +107,18 @@ def spend_is_the_sum_of_what_was_spent(f: Facts) -> Iterable[str]:
         yield f"spend is {f.spend}, not the sum of its events"
 
 
+def the_moment_of_the_last_event_is_the_present(f: Facts) -> Iterable[str]:
+    """What is kept for looks into the past (`spend_marks`, `direction_changes`) agrees with what is kept for now."""
+    with Reader(f.folder.journal) as reader:
+        after = reader.last_seq() + 1
+        then, now = reader.spend_before(after), reader.spend()
+        if abs(then.usd - now.usd) > 1e-6 or replace(then, usd=0.0) != replace(now, usd=0.0):
+            yield f"spend before the next event is {then}, now it is {now}"
+        told = {d.direction: replace(d, best_ratio=None) for d in reader.directions()}
+        if told != {d.direction: d for d in reader.directions_before(after)}:
+            yield "directions before the next event are not those there are now"
+
+
 def every_tool_call_ended_once(f: Facts) -> Iterable[str]:
     started = [e.call for e in f.all(ev.ToolStarted)]
     finished = [e.call for e in f.all(ev.ToolFinished)]
@@ -153,6 +165,7 @@ INVARIANTS: tuple[Callable[[Facts], Iterable[str]], ...] = (
     the_incumbent_is_the_same_everywhere,
     no_attempt_is_counted_twice,
     spend_is_the_sum_of_what_was_spent,
+    the_moment_of_the_last_event_is_the_present,
     every_tool_call_ended_once,
     commands_are_applied_exactly_once,
     nothing_is_left_half_written,

@@ -50,7 +50,7 @@ QUESTIONS = {
 # These return pages, and look through a vocabulary, that fill in the course of the first day: compared with its end.
 PAGES = {
     "search for a rare word": lambda s, r: r.search("needle12"),
-    "search for a beginning": lambda s, r: r.search("softmax resca"),
+    "search for a beginning": lambda s, r: r.search("register softmax tile resca"),
     "search for a letter": lambda s, r: r.search("needle12 s"),
     "the next match": lambda s, r: r.search_near("swizzle ban", before=r.last_seq() // 2),
     "the next match of a letter": lambda s, r: r.search_near("s", before=r.last_seq() // 2),

@@ -30,7 +30,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "text",
     ["r", "res", "rescale", "RESC", "softmax res", "res softmax", "1", "100", "ärg", "arg", "tile_", "tile_m", "naiv",
-     "needle", "needle1", "softmax needle", "x", "softmax x", "or", "not n", "softmax s", "needle7", "n", "nai"],
+     "needle", "needle1", "softmax needle", "x", "softmax x", "or", "not n", "softmax s", "needle7", "n", "nai", "rescue needle", "needle7 needle"],
 )  # fmt: skip
 def test_what_is_found_is_what_the_prefix_finds(journal: Path, text: str) -> None:
     words = words_of(text)
