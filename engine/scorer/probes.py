@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.record.errors import AvoError
@@ -122,7 +123,7 @@ def _closes(fd: int) -> bool:
 
 
 @contextlib.contextmanager
-def _listening(path: Path):  # type: ignore[no-untyped-def]
+def _listening(path: Path) -> Iterator[tuple[int, str]]:
     """A TCP port, a socket with a path and one with an abstract name, all open to whoever can reach them."""
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(socket.socket(socket.AF_INET))
