@@ -494,11 +494,12 @@ def _plain(value: Any) -> Any:
 
 def summary_of(arguments: Mapping[str, Any], limit: int = 120) -> str:
     """A tool call's arguments in one short line, the longest values clipped."""
-    parts = [f"{k}={_clip(str(v), 60)}" for k, v in arguments.items()]
-    return _clip(" ".join(parts), limit)
+    parts = [f"{k}={clip(str(v), 60)}" for k, v in arguments.items()]
+    return clip(" ".join(parts), limit)
 
 
-def _clip(text: str, limit: int) -> str:
+def clip(text: str, limit: int = 300) -> str:
+    """A text in one line, at most so many characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 

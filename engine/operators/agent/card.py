@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.operators.agent.faults import clip
 from engine.record import events as ev
+from engine.record.events import clip
 from engine.record.reader import Attempt, Reader, Version
 from engine.record.scores import Score, throughput, unit_of
 from engine.session import Session

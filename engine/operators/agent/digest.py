@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from engine.operators.agent.card import card, tokens_of
-from engine.operators.agent.faults import clip
 from engine.record import events as ev
+from engine.record.events import clip
 from engine.record.reader import Direction, Reader, Version
 from engine.session import Session
 
@@ -74,7 +74,7 @@ def _outcomes(reader: Reader) -> str:
     """How all attempts ended, and the reasons that came most often."""
     attempts = reader.attempts(limit=100_000)[1:]
     ended = Counter(a.verdict or (f"failed at {a.stage}" if not a.correct else "not submitted") for a in attempts)
-    reasons = Counter(clip(a.reason)[:120] for a in attempts if not a.correct and a.reason)
+    reasons = Counter(clip(a.reason, 120) for a in attempts if not a.correct and a.reason)
     lines = [f"- {count} {word}" for word, count in ended.most_common()]
     lines += [f"- {count} times: {reason}" for reason, count in reasons.most_common(5) if count > 1]
     return "\n".join(lines)
@@ -90,6 +90,6 @@ def _calls(reader: Reader) -> list[str]:
             begun[event.call] = f"turn {event.turn}: {event.tool} {ev.summary_of(event.arguments, 120)}".rstrip()
         elif isinstance(event, ev.ToolFinished):
             asked = begun.get(event.call, event.tool)
-            first = clip(event.text.strip().partition("\n")[0])[:160]
+            first = clip(event.text.strip().partition("\n")[0], 160)
             lines.append(f"- {asked} -> {'' if event.ok else 'failed: '}{first}")
     return lines

@@ -18,6 +18,8 @@ from typing import Literal
 import anthropic
 import httpx2
 
+from engine.record.events import clip
+
 Action = Literal["wait", "resend", "room", "stop"]
 _RETRIED = frozenset({408, 409, 425, 429})
 _TEMPORARY = frozenset({"overloaded_error", "rate_limit_error", "api_error", "timeout_error"})
@@ -29,7 +31,6 @@ _HISTORY = re.compile(
     r"\Amessages(\.\d+|:)|signature|thinking.{0,40}(cannot be modified|must remain)|when thinking is (dis|en)abled",
     re.I,
 )
-_CLIP = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +156,3 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 def _cause(error: Exception) -> str:
     return clip(str(error.__cause__ or error) or type(error).__name__)
-
-
-def clip(text: str) -> str:
-    """A sentence on one line, not too long for a list."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _CLIP else flat[: _CLIP - 1] + "…"

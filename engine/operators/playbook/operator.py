@@ -19,7 +19,7 @@ from engine.operators.playbook.catalogue import Catalogue, Direction
 from engine.operators.playbook.choose import Scene, all_facts, assess, choose
 from engine.operators.playbook.edits import Edit
 from engine.operators.playbook.memory import Learned, Memory, Trial, compare
-from engine.record.events import Source
+from engine.record.events import Source, clip
 from engine.record.reader import Version
 from engine.record.scores import Score
 from engine.session import Directive, Exhausted, Session
@@ -138,12 +138,12 @@ class Playbook:
             session.answer(directive.id, obeyed=True, words=f"I try {chosen.id} now: {chosen.title}")
             return chosen
         session.answer(directive.id, obeyed=False, words=reason)
-        session.say(f"I do not follow “{say.brief(directive.text)}”: {reason}.")
+        session.say(f"I do not follow “{clip(directive.text, say.BRIEF)}”: {reason}.")
         return None
 
     def _wished(self, wish: steer.Wish, directive: Directive, scene: Scene) -> tuple[Try | None, str]:
         """What a person's wish comes to, or why it comes to nothing."""
-        why, reason = f"you asked: {say.brief(directive.text)}", wish.reason
+        why, reason = f"you asked: {clip(directive.text, say.BRIEF)}", wish.reason
         candidates: list[Try] = []
         if wish.settings:
             candidates.append(_tune(scene.sources, sweep.Move(wish.settings), why, source="person"))

@@ -8,9 +8,11 @@ from typing import Any
 from engine.operators.playbook.choose import Assessment
 from engine.operators.playbook.memory import Trial
 from engine.operators.playbook.sweep import Move
+from engine.record.events import clip
 from engine.record.scores import Score, unit_of
 
 RIVALS = 3
+BRIEF = 160
 
 
 def choice(best: Assessment, rest: Sequence[Assessment], *, wanted: bool) -> str:
@@ -44,7 +46,9 @@ def incorrect(title: str, score: Score) -> str:
     stages = {"build": "does not compile", "check": "gives wrong numbers", "crash": "crashes", "timeout": "hangs"}
     worst = [c.name for c in score.configurations if not c.correct][:3]
     where = f" in {', '.join(worst)}" if worst else ""
-    return f"{title} {stages.get(score.stage, 'fails at ' + score.stage)}{where} ({brief(score.reason)}): it is out"
+    return (
+        f"{title} {stages.get(score.stage, 'fails at ' + score.stage)}{where} ({clip(score.reason, BRIEF)}): it is out"
+    )
 
 
 def regressed(title: str, ratio: float, version: int, score: Score) -> str:
@@ -75,12 +79,6 @@ def outcome(trial: Trial) -> str:
     """What became of a trial."""
     ratio = trial.ratio or trial.seen
     return f"{trial.outcome or 'unfinished'}" + (f" at {ratio:.3f}x of v{trial.parent}" if ratio else "")
-
-
-def brief(text: str, limit: int = 160) -> str:
-    """A text in one line."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def _span(data: Mapping[str, Any]) -> str:
