@@ -31,7 +31,7 @@ from avo_tui import keys, prefs, terminal
 from avo_tui.attention import Attention
 from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
-from avo_tui.model import host
+from avo_tui.model import host, steering
 from avo_tui.model.lines import EMPTY, Line
 from avo_tui.model.snapshot import ATTEMPTS, Snapshot
 from avo_tui.replay import Player, speed_of
@@ -246,8 +246,10 @@ class AvoApp(App[int]):
     def _host_wanted(self) -> bool:
         """Whether the host's load is seen, and is that of a run that goes on here and now."""
         s = self.snapshot
-        seen = any(pane.display for screen in self.screen_stack for pane in screen.query("#context"))
-        return self._watch_host and seen and s.here and s.at is None and s.engine_alive
+        if not (self._watch_host and s.here and s.at is None and s.engine_alive):
+            return False
+        floors = (getattr(screen, "panes", {}) for screen in self.screen_stack)
+        return any("context" in panes and panes["context"].display for panes in floors)
 
     def _tend_host(self) -> None:
         """Once a second: look at the host when that is due. A load needs two looks, so the second comes soon."""
@@ -372,17 +374,21 @@ class AvoApp(App[int]):
 
     def may_act(self) -> bool:
         """Whether the run can be steered from here; says why not."""
-        if self.readonly:
-            self.say("read-only: capital letters do nothing here", "warn")
-        elif self.snapshot.at is not None:
-            self.say("this is the past; f returns to now", "warn")
-        elif self.snapshot.state == "finished":
-            self.say(f"the run has ended; 'avo resume {self.snapshot.run}' goes on", "warn")
-        elif self.snapshot.state == "crashed":
-            self.say(f"no engine is running; 'avo resume {self.snapshot.run}' starts one", "bad")
-        else:
-            return True
-        return False
+        why, role = steering.hindrance(self.snapshot, readonly=self.readonly)
+        if why:
+            self.say(why, role)
+        return not why
+
+    def offers(self, key: Key) -> bool:
+        """Whether a key would do something now: looking always does."""
+        s = self.snapshot
+        return not key.acts or not (
+            steering.hindrance(s, readonly=self.readonly)[0] or steering.nothing_to_do(s, key.action)
+        )
+
+    def named(self, key: Key) -> Key:
+        """A key with the word for what it would do now."""
+        return replace(key, hint="resume") if key.id == "pause" and self.snapshot.state == "paused" else key
 
     def command(self, verb: Verb, arguments: Mapping[str, Any] | None = None) -> None:
         """Send a command; its life then shows on the last line and in the commands pane."""

@@ -46,6 +46,7 @@ STEER, LOOK, MOVE, TIME, ROOM = "Steer the run", "Look closer", "Move", "Travel 
 
 TABLE: tuple[Key, ...] = (
     Key("pause", "P", "pause", STEER, "pause at the next boundary, or resume", "pause", acts=True),
+    Key("wait", "W", "wake", STEER, "wait no longer: the operator asks again now", "wait no longer", acts=True),
     Key("halt", "H", "halt", STEER, "halt: interrupt what runs now, then pause", acts=True),
     Key("direct", "I", "direct", STEER, "direct: write to the operator what to try", "direct", acts=True),
     Key("rollback", "R", "rollback", STEER, "roll back to an older version", "roll back", ("versions",), acts=True),
@@ -113,8 +114,8 @@ PAST: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 _SHARED = frozenset({
-    "pause", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first", "last",
-    "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach",
+    "pause", "wait", "direct", "rollback", "undo", "up", "down", "half_up", "half_down", "left", "right", "first",
+    "last", "tab", "untab", "find", "next", "previous", "copy", "editor", "mark", "help", "redraw", "detach",
 })  # fmt: skip
 
 _REVIEW_HINTS = {"rollback": "roll back", "find": "find"}

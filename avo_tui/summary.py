@@ -171,7 +171,9 @@ class Summaries:
         self.reader = Reader(folder.journal)
         self._config = _config(folder.config)
         self._versions: tuple[Version, ...] = ()
-        self._versions_of: tuple[int, str | None] = (-1, None)
+        self._versions_of: tuple[int, int | None] = (-1, None)
+        self._known: dict[str, Any] = {}
+        self._known_at = -1
 
     def close(self) -> None:
         """Close the journal."""
@@ -184,13 +186,10 @@ class Summaries:
         self.close()
 
     def take(self, now: float | None = None) -> Summary:
-        """The run as it stands now. Versions are read again only when one was added or the head moved."""
+        """The run as it stands now. What only events change is read again only when there are new ones."""
         now = time.time() if now is None else now
         reader, engine = self.reader, self.reader.engine()
-        count, attempts = reader.counts()
-        versions = self._cached_versions(count)
-        head = reader.head()
-        newest = reader.attempts(limit=1)
+        alive = engine_alive(engine, now)
         config = self._config
         created = float(reader.meta("created_at") or now)
         return Summary(
@@ -199,30 +198,38 @@ class Summaries:
             operator=config.operator if config else "",
             model=config.model.name if config and config.operator == "agent" else "",
             state=run_state(engine, now),
-            reason=_reason(reader),
-            engine_alive=engine_alive(engine, now),
+            engine_alive=alive,
             heartbeat_age_s=round(silent_s(engine, now), 3) if engine else None,
             pid=engine.pid if engine else None,
-            activity=_activity(reader, engine, now),
+            activity=_activity(reader, engine) if alive else "",
             created_at=created,
             elapsed_s=_elapsed(reader, engine, created),
-            incumbent=next((v for v in versions if v.version == head), None),
-            versions=versions,
-            attempts=attempts,
-            baselines=_strongest_first(reader.baselines()),
-            last=reader.attempt_score(newest[0].attempt) if newest else None,
-            alerts=tuple(reader.alerts(open_only=True)),
-            spend=reader.spend(),
-            limits=_limits(reader, config),
-            last_seq=reader.last_seq(),
             taken_at=now,
+            **self._facts(),
         )
 
-    def _cached_versions(self, count: int) -> tuple[Version, ...]:
-        key = (count, self.reader.meta("head"))
-        if key != self._versions_of:
-            self._versions, self._versions_of = tuple(self.reader.versions()), key
-        return self._versions
+    def _facts(self) -> dict[str, Any]:
+        """What the events add up to: the fields of a Summary that stay as they are until the next event."""
+        reader, seq = self.reader, self.reader.last_seq()
+        if seq == self._known_at:
+            return self._known
+        count, attempts = reader.counts()
+        head, newest = reader.head(), reader.attempts(limit=1)
+        if (count, head) != self._versions_of:
+            self._versions, self._versions_of = tuple(reader.versions()), (count, head)
+        self._known_at, self._known = seq, {
+            "versions": self._versions,
+            "incumbent": next((v for v in self._versions if v.version == head), None),
+            "attempts": attempts,
+            "baselines": _strongest_first(reader.baselines()),
+            "last": reader.attempt_score(newest[0].attempt) if newest else None,
+            "alerts": tuple(reader.alerts(open_only=True)),
+            "spend": reader.spend(),
+            "limits": _limits(reader, self._config),
+            "reason": _reason(reader),
+            "last_seq": seq,
+        }  # fmt: skip
+        return self._known
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
@@ -263,11 +270,9 @@ def _config(path: Path) -> RunConfig | None:
         return None
 
 
-def _activity(reader: Reader, engine: Engine | None, now: float) -> str:
-    if engine is None or not engine_alive(engine, now):
-        return ""
+def _activity(reader: Reader, engine: Engine | None) -> str:
     _, text = reader.live().get("activity", (0.0, ""))
-    return text or engine.activity
+    return text or (engine.activity if engine else "")
 
 
 def _reason(reader: Reader) -> str:

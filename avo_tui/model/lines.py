@@ -35,7 +35,7 @@ def plain(line: Line) -> str:
 
 def width_of(line: Line) -> int:
     """Terminal cells that a line takes."""
-    return sum(cell_len(text) for text, _ in line)
+    return sum([len(t) if t.isascii() and t.isprintable() else cell_len(t) for t, _ in line])
 
 
 def clip(line: Line, width: int) -> Line:

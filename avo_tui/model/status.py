@@ -166,16 +166,16 @@ def _doing(s: Snapshot) -> Line:
     return ((text, "info"),) if text and text != s.state else ()
 
 
-def alert_lines(s: Snapshot, width: int, count: int, *, readonly: bool) -> list[Line]:
-    """The gravest open alerts, at most `count` lines."""
+def alert_lines(s: Snapshot, width: int, count: int, *, key: str = "") -> list[Line]:
+    """The gravest open alerts, at most `count` lines; `key` acknowledges one, "" when none does."""
     alerts = s.open_alerts
     lines: list[Line] = []
     for i, a in enumerate(alerts[:count]):
         role = {"critical": "bad", "warning": "warn"}.get(a.severity, "info")
         more = len(alerts) - count if i == count - 1 else 0
         right: Line = ((f"+{more} more ", "dim"),) if more > 0 else ()
-        if not readonly and i == 0:
-            right = (*right, ("A", "key"), (" acknowledge ", "dim"))
+        if key and i == 0:
+            right = (*right, (key, "key"), (" acknowledge ", "dim"))
         left: Line = ((f" ▲ {a.severity}: ", role), (one_line(a.name), "strong"), (f"  {one_line(a.evidence)}", "dim"))
         lines.append(spread(left, right, width))
     return lines

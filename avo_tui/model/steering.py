@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import re
+
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, clean, clip_text, left, one_line, spread, wrap
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from engine.record.commands import Command
 from engine.record.reader import Alert, Intervention
+
+_WAITING = re.compile(r"waiting \d+s\b")  # what the agent is doing while it sits out a limit or a lost connection
+
+
+def hindrance(s: Snapshot, *, readonly: bool) -> tuple[str, str]:
+    """Why the run cannot be steered from here, and its role; empty when it can."""
+    if readonly:
+        return "read-only: capital letters do nothing here", "warn"
+    if s.at is not None:
+        return "this is the past; f returns to now", "warn"
+    if s.state == "finished":
+        return f"the run has ended; 'avo resume {s.run}' goes on", "warn"
+    if s.state == "crashed":
+        return f"no engine is running; 'avo resume {s.run}' starts one", "bad"
+    return "", ""
+
+
+def nothing_to_do(s: Snapshot, action: str) -> str:
+    """Why one of the capitals would do nothing to a run that can be steered; "" when it would."""
+    if action == "wake" and not waits(s):
+        return "the operator does not wait"
+    if action == "acknowledge" and not s.open_alerts:
+        return "no alert is open"
+    if action == "rollback" and len(s.active) < 2:
+        return "there is no older version to roll back to"
+    return ""
+
+
+def waits(s: Snapshot) -> bool:
+    """Whether the operator sits out a wait that a person can cut short."""
+    return s.state == "running" and _WAITING.match(s.activity) is not None
 
 
 def supervisor(s: Snapshot, view: View) -> list[Row]:

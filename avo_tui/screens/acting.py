@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.worker import Worker
 
 from avo_tui.keys import Key
-from avo_tui.model import show
+from avo_tui.model import show, steering
 from avo_tui.model.lines import Line, clip_text, one_line
 from avo_tui.widgets.painted import Painted
 from engine.record.reader import Version
@@ -71,6 +71,15 @@ class Acting(Screen[None]):
         """Pause at the next boundary, or resume."""
         if self.avo.may_act():
             self.avo.command("resume" if self.avo.snapshot.state == "paused" else "pause")
+
+    def action_wake(self) -> None:
+        """Wait no longer."""
+        if not self.avo.may_act():
+            return
+        if idle := steering.nothing_to_do(self.avo.snapshot, "wake"):
+            self.avo.say(f"{idle}; nothing to cut short", "warn")
+        else:
+            self.avo.command("resume")
 
     def action_halt(self) -> None:
         """Interrupt what runs now, then pause."""

@@ -36,13 +36,13 @@ class _List(Pane):
     typed = ""
 
     def build(self, snapshot: Snapshot, view: View) -> list[Row]:
-        """A row for each action; exact words before mere letters."""
+        """A row for each action: those that would do something now first, exact words before mere letters."""
         found = [k for k in self.choices if matches(self.typed, f"{k.help} {k.id}")]
-        found.sort(key=lambda k: self.typed.lower() not in f"{k.help} {k.id}".lower())
+        found.sort(key=lambda k: (not self.avo.offers(k), self.typed.lower() not in f"{k.help} {k.id}".lower()))
         return [Row(self._line(k, view.width), k.id) for k in found] or [Row((("  no such action", "dim"),))]
 
     def _line(self, key: Key, width: int) -> Line:
-        off = key.acts and self.avo.readonly
+        off = not self.avo.offers(key)
         return ((left(f" {key.label}", 14), "dim" if off else "key"), (key.help, "dim" if off else ""))
 
     def alive(self) -> bool:

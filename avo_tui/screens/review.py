@@ -308,8 +308,7 @@ class ReviewScreen(Acting, Screen[None]):
         self._show_keys()
 
     def _show_keys(self) -> None:
-        may = self.steerable() and not self.avo.readonly
-        hints = [k for k in REVIEW if k.hint and (may or not k.acts)]
+        hints = [k for k in REVIEW if k.hint and self.avo.offers(k)]
         for bar in self.query(KeyBar):
             bar.show(hints, self.avo.message)
 

@@ -21,6 +21,7 @@ from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.screens.acting import Acting
 from avo_tui.widgets.bars import AlertBar, KeyBar, PulseBar, StatusBar
+from avo_tui.widgets.compositor import Sparing
 from avo_tui.widgets.painted import Painted, Painting
 from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.prompt import Prompt
@@ -74,6 +75,7 @@ class Room(Acting, Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._compositor = Sparing()
         self.number = 1
         self.zoomed = ""
         self.panes: dict[str, Pane] = {name: make(name) for name, make in _PANES.items()}
@@ -81,6 +83,8 @@ class Room(Acting, Screen[None]):
         self._shape: object = None
         self._wanted: object = None
         self._hinted: object = None
+        self.bars = (StatusBar(id="status"), PulseBar(id="pulse"))
+        self.alerts, self.keys = AlertBar(id="alerts"), KeyBar(id="keys")
 
     @property
     def layout(self) -> Layout:
@@ -89,11 +93,7 @@ class Room(Acting, Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Bars, panes, and what takes their place when there is no room."""
-        yield StatusBar(id="status")
-        yield PulseBar(id="pulse")
-        yield AlertBar(id="alerts")
-        yield from self.panes.values()
-        yield KeyBar(id="keys")
+        yield from (*self.bars, self.alerts, *self.panes.values(), self.keys)
         yield Prompt(id="prompt")
         yield TooSmall(id="small")
 
@@ -184,10 +184,8 @@ class Room(Acting, Screen[None]):
     def show_moment(self, snapshot: Snapshot) -> None:
         """Show a moment in every visible widget."""
         self.arrange_panes()
-        for bar in self.query(StatusBar):
+        for bar in (*self.bars, self.alerts):
             bar.show(snapshot)
-        for alerts in self.query(AlertBar):
-            alerts.show(snapshot)
         for pane in self.panes.values():
             if pane.view.marked != self.avo.marked:
                 pane.view = replace(pane.view, marked=self.avo.marked)
@@ -204,17 +202,17 @@ class Room(Acting, Screen[None]):
     def _show_keys(self) -> None:
         message: Line = self.avo.message or steering.latest(self.avo.snapshot, self.avo.client)
         s = self.avo.snapshot
-        here = (self.focused.id if self.focused else "", message, self.app.size, s.at is None, s.state)
+        offered = (s.at is None, s.state, steering.waits(s), bool(s.alerts), len(s.active))
+        here = (self.focused.id if self.focused else "", message, self.app.size, offered)
         if here != self._hinted:
             self._hinted = here
-            for bar in self.query(KeyBar):
-                bar.show(self._hints(), message)
+            self.keys.show(self._hints(), message)
 
     def _hints(self) -> list[Key]:
         here = self.focused.id if isinstance(self.focused, Pane) else ""
-        may = self.steerable() and not self.avo.readonly
-        keys = [k for k in self.avo.keys if k.hint and (not k.panes or here in k.panes) and (may or not k.acts)]
-        keys = sorted(keys, key=lambda k: (not k.panes, k.id not in ("help",)))
+        wanted = (k for k in self.avo.keys if k.hint and (not k.panes or here in k.panes))
+        keys = [self.avo.named(k) for k in wanted if self.avo.offers(k)]
+        keys.sort(key=lambda k: (not k.panes, k.id not in ("help",)))
         if self.steerable():
             return keys
         known = {k.id: k for k in self.avo.keys}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from avo_tui import prefs
+from engine.record.commands import Verb
 from engine.record.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ def _action(name: str) -> Callable[[Room, list[str], str], None]:
         room.call_later(room.run_action, name)
 
     return act
+
+
+def _send(verb: Verb) -> Callable[[Room, list[str], str], None]:
+    def send(room: Room, words: list[str], rest: str) -> None:
+        if room.avo.may_act():
+            room.avo.command(verb)
+
+    return send
 
 
 def _rollback(room: Room, words: list[str], rest: str) -> None:
@@ -90,8 +99,9 @@ def _open(room: Room, words: list[str], rest: str) -> None:
 
 
 _VERBS: dict[str, Callable[[Room, list[str], str], None]] = {
-    "pause": _action("pause"),
-    "resume": _action("pause"),
+    "pause": _send("pause"),
+    "resume": _send("resume"),
+    "wait": _action("wake"),
     "halt": _action("halt"),
     "stop": _action("stop"),
     "undo": _action("undo"),

@@ -15,11 +15,15 @@ class StatusBar(Painted):
     """Two lines to the left: who and how well; how long, how much, at what cost."""
 
     snapshot: Snapshot | None = None
+    _shown: object = None
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show a moment."""
-        self.snapshot = snapshot
-        self.repaint()
+        """Show a moment. Ages are told in seconds at the finest, so the same second reads the same."""
+        s, self.snapshot = snapshot, snapshot
+        said = (int(s.taken_at), s.last_seq, s.at, s.state, s.activity, s.trouble, self.avo.replaying())
+        if said != self._shown:
+            self._shown = said
+            self.repaint()
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """Both lines."""
@@ -61,7 +65,8 @@ class AlertBar(Painted):
         """As many alerts as there are lines."""
         if self.snapshot is None:
             return []
-        lines = status.alert_lines(self.snapshot, width, height, readonly=self.avo.readonly)
+        offered = next((k.label for k in self.avo.keys if k.id == "acknowledge" and self.avo.offers(k)), "")
+        lines = status.alert_lines(self.snapshot, width, height, key=offered)
         return [(line, "") for line in lines] + [(EMPTY, "")] * (height - len(lines))
 
 

@@ -47,8 +47,10 @@ class Painted(Widget):
 
     def repaint(self, *, everything: bool = False) -> None:
         """Compute the lines again and refresh the cells that differ."""
+        if not self.is_mounted:
+            return
         width, height = self.size
-        if not self.is_mounted or width <= 0 or height <= 0:
+        if width <= 0 or height <= 0:
             return
         before, self._lines = self._lines, self.paint(width, height)
         if everything or len(before) != len(self._lines):

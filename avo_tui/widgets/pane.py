@@ -82,11 +82,13 @@ class Pane(Painted, can_focus=True):
     _expected: tuple[int, int] | None = None
 
     def _given(self) -> tuple[int, int]:
-        return self._expected or (self.size.width, self.size.height)
+        return self._expected or self._known
+
+    _known = (0, 0)  # the size as of the last layout; asking Textual for it costs more than drawing a line
 
     def expect(self, width: int, height: int) -> None:
         """Be ready for a size that the next layout gives: a key may come before it, and needs rows to act on."""
-        self._expected = (width, height) if (width, height) != tuple(self.size) else None
+        self._expected = (width, height) if (width, height) != self._known else None
 
     uses: tuple[str, ...] | None = None  # the parts of a moment that its rows depend on; None is all of them
 
@@ -107,7 +109,7 @@ class Pane(Painted, can_focus=True):
         if self.uses is None:
             return None
         parts = tuple(getattr(snapshot, name) for name in self.uses)
-        return (snapshot.at, int(snapshot.taken_at // 20), parts, self._sized())
+        return (snapshot.at, int(snapshot.taken_at // 20), parts, self.view, self._given(), self.edge, self.avo.ascii)
 
     def look(self, view: View) -> None:
         """Show the same moment in another way."""
@@ -127,7 +129,7 @@ class Pane(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         """Rows depend on the width."""
-        self._expected = None
+        self._expected, self._known = None, (self.size.width, self.size.height)
         self.reload()
         self.repaint(everything=True)
 

@@ -40,6 +40,13 @@ class Stream(Pane):
         self._calls: dict[str, int] = {}
         self._cache: dict[int, tuple[Block, int, bool, list[Row]]] = {}
         self._live_rows = 0
+        self._joined: tuple[object, list[Row]] = (None, [])
+
+    slots: tuple[str, ...] = ()  # the live slots that it shows
+
+    def _inputs(self, snapshot: Snapshot) -> object:
+        """What the rows depend on: of what is live, only its own part."""
+        return (super()._inputs(snapshot), tuple(snapshot.slot(name) for name in self.slots))
 
     # Blocks.
 
@@ -119,7 +126,7 @@ class Stream(Pane):
             self._prune()
 
     def _reset(self) -> None:
-        self.blocks, self._calls, self._cache = [], {}, {}
+        self.blocks, self._calls, self._cache, self._joined = [], {}, {}, (None, [])
         self._first_seq, self._last_seq, self.unseen = 0, 0, 0
         self.following, self.detached, self._shape = True, False, (0, 0)
 
@@ -133,10 +140,11 @@ class Stream(Pane):
             self._calls = {c: i - gone for c, i in self._calls.items() if i >= gone}
 
     def _block_rows(self, view: View) -> list[Row]:
-        rows: list[Row] = []
-        for block in self.blocks:
-            rows.extend(self._rows_of(block, view.width))
-        return rows
+        """Every block's rows in one list, made again only when something changed in it."""
+        changes = (view.width, self.all_open, frozenset(self.turned), self._first_seq, self._last_seq, len(self.blocks))
+        if self._joined[0] != changes:
+            self._joined = (changes, [row for block in self.blocks for row in self._rows_of(block, view.width)])
+        return self._joined[1]
 
     def _rows_of(self, block: Block, width: int) -> list[Row]:
         unfolded = self.unfolded(block)
@@ -417,7 +425,7 @@ class Transcript(Stream):
     """What the operator says and does."""
 
     title, number = "Transcript", 2
-    uses = ("tail", "live", "state")
+    uses, slots = ("tail", "state"), ("stream", "activity")
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Events as blocks; a tool's end completes its start."""
@@ -440,7 +448,7 @@ class Output(Stream):
 
     title, number = "Output", 4
     first = 400  # most of them leave no output
-    uses = ("tail", "live", "state")
+    uses, slots = ("tail", "state"), ("output",)
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Logs as blocks."""

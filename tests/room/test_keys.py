@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 import pytest
@@ -17,9 +16,13 @@ from avo_tui.screens.review import ReviewScreen
 from avo_tui.screens.rollback import Rollback
 from avo_tui.screens.room import Room
 from avo_tui.screens.search import Hits, Search
+from avo_tui.widgets.bars import KeyBar
+from avo_tui.widgets.painted import Painted
+from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.stream import Stream
 from engine.record import events as ev
 from engine.record.errors import ConfigError
+from engine.record.journal import Journal
 from engine.record.run import RunFolder
 from tests.room import long
 from tests.room.pilot import answer, commands, open_room, room_of, typed, until
@@ -75,6 +78,61 @@ async def test_pause_sends_one_command_and_its_life_is_shown(run: RunFolder):
         await pilot.press("P")
         await until(pilot, lambda: len(commands(run)) == 2)
         assert commands(run)[-1].verb == "resume"
+
+
+async def test_a_wait_is_cut_short_and_the_key_for_it_is_offered_only_then(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        bar = room_of(app).query_one(KeyBar)
+        await pilot.press("W")
+        assert "does not wait" in app.message[0][0]
+        assert "wait no longer" not in bar.text()
+        doing(run, "waiting 568s: the server asked for patience")
+        await until(pilot, lambda: app.snapshot.activity.startswith("waiting"))
+        app.message = ()
+        app._tick()
+        assert "W wait no longer" in bar.text()
+        await pilot.press("W")
+        await until(pilot, lambda: commands(run))
+        room_of(app).obey("command", "resume")
+        await until(pilot, lambda: len(commands(run)) == 2)
+        assert {c.verb for c in commands(run)} == {"resume"}
+
+
+async def test_what_waits_for_a_person_s_files_is_no_wait_to_cut_short(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        doing(run, "waiting 568 s for job-7.json in spool")
+        await until(pilot, lambda: app.snapshot.activity.startswith("waiting"))
+        assert "wait no longer" not in room_of(app).query_one(KeyBar).text()
+
+
+async def test_a_finished_run_offers_nothing_that_steers_it(run: RunFolder):
+    answer(run, ev.StateChanged("finished", "the limit of 60 minutes is reached"))
+    async with open_room(run, (80, 24)) as (app, pilot):
+        await until(pilot, lambda: app.snapshot.state == "finished")
+        shown = "\n".join(bar.text() for bar in room_of(app).query(Painted) if bar.id in ("alerts", "keys"))
+        assert "acknowledge" not in shown
+        assert "pause" not in shown
+        await pilot.press("ctrl+p")
+        rows = app.screen.query_one("#palette-list", Pane).rows
+        named = [k for row in rows for k in keys.TABLE if k.id == row.key]
+        assert [k.acts for k in named] == sorted(k.acts for k in named)
+        assert all(rows[named.index(k)].line[0][1] == "dim" for k in named if k.acts)
+        await pilot.press("escape", "3", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
+        assert "roll back" not in app.screen.query_one(KeyBar).text()
+
+
+async def test_a_paused_run_offers_to_resume(run: RunFolder):
+    answer(run, ev.StateChanged("paused", "asked by ada"))
+    async with open_room(run) as (app, pilot):
+        await until(pilot, lambda: app.snapshot.state == "paused")
+        assert "P resume" in room_of(app).query_one(KeyBar).text()
+
+
+def doing(run: RunFolder, activity: str) -> None:
+    """What the engine says it is doing."""
+    with Journal.open(run.journal) as journal:
+        journal.live("activity", activity)
 
 
 async def test_halt_interrupts(run: RunFolder):
@@ -369,7 +427,7 @@ async def test_find_goes_from_match_to_match(run: RunFolder):
         first = talk.cursor
         assert first is not None
         await pilot.press("n")
-        assert talk.cursor == first or talk.cursor is not None
+        assert talk.cursor == first, "there is one match, and the next one is the same"
         await pilot.press("N")
         assert "huge pages" in talk.text()
         await pilot.press("escape")
@@ -390,12 +448,8 @@ async def test_a_filter_keeps_rows_while_it_is_typed(run: RunFolder):
 async def test_the_filter_of_attempts_looks_through_the_whole_run_and_its_diffs(run: RunFolder, tmp_path):
     busy = long.write(tmp_path / "busy", 4000, attempts=2000)
     with sqlite3.connect(busy.journal) as db:  # a word that only one diff has, far beyond what is loaded
-        seq, data = db.execute(
-            "SELECT seq, data FROM events WHERE kind = 'attempt' ORDER BY seq LIMIT 1 OFFSET 30"
-        ).fetchone()
-        db.execute("INSERT INTO search (rowid, title, body) VALUES (?, ?, ?)", (seq + 1_000_000, "x", "quicksilver"))
-        db.execute("INSERT INTO events (seq, at, kind, title, data) SELECT ?, at, kind, title, data FROM events WHERE seq = ?",
-                   (seq + 1_000_000, seq))  # fmt: skip
+        number = 31
+        db.execute("INSERT INTO search_attempts (rowid, title, body) VALUES (?, ?, ?)", (number, "x", "quicksilver"))
     db.close()
     async with open_room(busy) as (app, pilot):
         tries = room_of(app).panes["attempts"]
@@ -405,7 +459,6 @@ async def test_the_filter_of_attempts_looks_through_the_whole_run_and_its_diffs(
         assert tries.count() == 1200
         await pilot.press("slash")
         await typed(pilot, "quicksilver")
-        number = json.loads(data)["attempt"]
         await until(pilot, lambda: [tries.row(i).key for i in range(tries.count())] == [("attempt", number)])
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, ReviewScreen))

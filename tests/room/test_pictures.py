@@ -1,7 +1,8 @@
 """Pictures: every screen at three sizes, in truecolor, sixteen colours, monochrome and ASCII, kept as text.
 
 A picture is what a real terminal shows of a real process: its letters, and below them how each stretch is
-coloured. Run with AVO_PICTURES=new to write them again, and look at the difference before committing it.
+coloured. Run with AVO_PICTURES=new to write them again (AVO_SCREENS=help,room for some of them), and look at the
+difference before committing it.
 No clock decides when a picture is taken: a screen is right as soon as it equals the kept one.
 """
 
@@ -71,7 +72,8 @@ def test_every_screen_looks_as_it_did(story: RunFolder, tmp_path: Path, size: tu
     commits = commits_of(run)
     with Terminal(command, width=width, height=height, env=DEPTHS[depth]) as t:
         t.until("RUNNING")
-        for name in screens_of(depth):
+        only = set(filter(None, os.environ.get("AVO_SCREENS", "").split(",")))
+        for name in (n for n in screens_of(depth) if not only or n in only):
             keys, there, back = SCREENS[name]
             t.press(*keys)
             t.until(there)
