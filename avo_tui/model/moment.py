@@ -16,6 +16,8 @@ from engine.record.commands import Command
 from engine.record.reader import Alert, Attempt, Reader, Version
 from engine.record.scores import Score
 
+SITTINGS = 200  # that are looked at: how often a run's engine was started
+
 
 def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
     """The run right after event `seq` (the nearest earlier event that exists), given where it stands `now`."""
@@ -32,7 +34,7 @@ def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
         "engine_alive": True,
         "heartbeat_age_s": None,
         "activity": "",
-        "elapsed_s": max(at - now.created_at, 0.0),
+        "elapsed_s": _worked_s(reader, before, at - now.created_at),
         "incumbent": next((v for v in versions if v.version == head), None),
         "versions": versions,
         "attempts": tries[-1].attempt if tries else 0,
@@ -56,6 +58,14 @@ def moment(reader: Reader, now: Summary, seq: int) -> Snapshot:
         notes=notes_of(reader, before),
         tail=tail,
     )
+
+
+def _worked_s(reader: Reader, before: int, since_start_s: float) -> float:
+    """Seconds since the start, less what lay between a sitting's last event and the start of the next one."""
+    between = 0.0
+    for start in reader.tail(SITTINGS, before=before, kinds=("run_started",)):
+        between += sum(start.at - last.at for last in reader.tail(1, before=start.seq))
+    return max(since_start_s - between, 0.0)
 
 
 def _state(reader: Reader, before: int) -> str:

@@ -11,9 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from tiny import until
 
+from avo_tui.commands.look import every
 from avo_tui.commands.replay import shipped
+from avo_tui.model.moment import moment
+from avo_tui.summary import Summaries
+from engine.archive import unpack
+from engine.record.run import RunFolder
 
 
 def fingerprint(folder):
@@ -68,6 +74,17 @@ def test_the_speed_is_kept_and_long_waits_are_shortened(avo):
     began = time.monotonic()
     assert avo("replay", "--speed", "600").code == 0  # 630 s at 600 times their speed, and hours between its sittings
     assert 630 / 600 * 0.8 < time.monotonic() - began < 20
+
+
+def test_a_moment_counts_what_was_worked_and_not_the_hours_between_two_sittings(tmp_path):
+    folder = RunFolder(unpack(shipped()["mha_cuda/h200-1122"], tmp_path).path)
+    with Summaries(folder) as summaries:
+        now, reader = summaries.take(), summaries.reader
+        sittings = [e for e in every(reader, 0) if e.kind == "run_started"]
+        worked = [moment(reader, now, e.seq).elapsed_s for e in (*sittings, reader.tail(1)[0])]
+    assert len(sittings) == 4
+    assert worked[1:] == pytest.approx([288.3, 486.0, 509.7, 630.8], abs=0.5)
+    assert worked[-1] == pytest.approx(now.elapsed_s, rel=0.01)
 
 
 def test_what_cannot_be_played_is_refused_in_one_line(avo, tmp_path):
