@@ -90,17 +90,25 @@ def _lines(findings: Sequence[Finding]) -> list[str]:
     head = f"avo {__version__} on {platform.node()}: " + (f"ready for {', '.join(can)}" if can else "not ready")
     mends = [f for f in findings if f.mend]
     more = sum(len(_wrapped(list(f.parts), width or WIDE)) for f in findings if f.parts)
-    tall = sys.stdout.isatty() and 1 + len(findings) + len(mends) + more >= size.lines
+    told = sum(len(_filled(f.found, width)) for f in findings)
+    tall = sys.stdout.isatty() and 1 + told + len(mends) + more >= size.lines
     found = [one_line(head, width)]
     for f in findings:
         mark = {"ok": "ok", "note": "--", "missing": "MISSING"}[f.state]
-        line, aside = f"  {mark:<8}{f.what:<10} {f.found}", bool(f.mend) and (tall and f.state == "note")
+        first, *rest = [f.found] if tall else _filled(f.found, width)
+        line, aside = f"  {mark:<8}{f.what:<10} {first}", bool(f.mend) and (tall and f.state == "note")
         found.append(one_line_kept(line + (f" -> {f.mend}" if aside else ""), width))
+        found += [f"{'':<21}{line}" for line in rest]
         if f.parts and not tall:
             found += _wrapped([name + ("" if held else " (not)") for name, held in f.parts.items()], width or WIDE)
         if f.mend and not aside:
             found.append(one_line_kept(f"{'':<21}-> {f.mend}", width))
     return found
+
+
+def _filled(text: str, width: int) -> list[str]:
+    """A finding's text in lines that fit behind its name; one line when there is no width to keep to."""
+    return (wrap(text, width - 22, break_on_hyphens=False) if width else []) or [text]
 
 
 def _wrapped(parts: Sequence[str], width: int) -> list[str]:

@@ -39,3 +39,13 @@ def test_even_with_much_amiss_it_fits_one_screen(columns, rows, monkeypatch):
     assert len(lines) < rows or rows > 24
     assert all(len(line) <= columns for line in lines)
     assert any(re.search(r"-> apt install it", line) for line in lines)
+
+
+def test_what_is_longer_than_a_line_goes_on_below_it_while_there_is_room(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    packages = "torch 2.13.0+cpu, textual 8.2.8, anthropic 2.12.0, gitpython 3.2.1, watchfiles 1.3.0"
+    lines = _lines([*SOUND, Finding("packages", "ok", packages)])
+    assert " ".join(line[21:] for line in lines[-2:]) == packages
+    assert all(len(line) <= 80 for line in lines)
