@@ -20,6 +20,7 @@ Bound = Literal["<", ">"]
 Row = tuple[Any, ...]  # seq, at, kind, title
 RANKED = 300  # so many of the newest matches of a search compete for the first places
 NAMED = 24  # more words than these begin so: looking each up costs more than it saves
+FEW = 50  # fewer events than these with a search's whole words are all read themselves
 NEAR = 250  # so many events are read themselves for a beginning that many words have
 _PLAIN = re.compile(r"[0-9a-z]+\Z")
 _TOKEN = re.compile(r"[^\W_]+")
@@ -58,6 +59,8 @@ def matches(db: sqlite3.Connection, words: list[str], limit: int) -> list[Row]:
     found = _matching(db, every(words), limit)
     if len(found) >= limit:
         return found
+    if (few := _few(db, words)) is not None:
+        return few
     if query := named(db, words):
         return _matching(db, query, limit)
     seen, whole_run = _seen_near(db, words, "<", 2**62)
@@ -102,6 +105,15 @@ def _matching(db: sqlite3.Connection, query: str, limit: int) -> list[Row]:
     newest = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?"
     sql = f"SELECT seq, at, kind, title FROM events WHERE seq IN ({newest}) ORDER BY seq DESC"
     return db.execute(sql, (query, max(limit, RANKED))).fetchall()
+
+
+def _few(db: sqlite3.Connection, words: list[str]) -> list[Row] | None:
+    """The matches when few events have the whole words: those are all looked at. None when there are more."""
+    *whole, last = words
+    if not whole or not _PLAIN.match(last.lower()):
+        return None
+    found = db.execute("SELECT rowid FROM search WHERE search MATCH ? LIMIT ?", (every(whole), FEW)).fetchall()
+    return _seen_near(db, words, "<", 2**62)[0] if len(found) < FEW else None
 
 
 def _seen_near(db: sqlite3.Connection, words: list[str], bound: Bound, seq: int) -> tuple[list[Row], bool]:
