@@ -34,6 +34,7 @@ from avo_tui.keys import TABLE, Key
 from avo_tui.model import host, steering
 from avo_tui.model.lines import EMPTY, Line
 from avo_tui.model.snapshot import ATTEMPTS, Snapshot
+from avo_tui.presence import Presence
 from avo_tui.replay import Player, speed_of
 from avo_tui.themes import PALETTES, Palette
 from engine.record import commands
@@ -127,9 +128,16 @@ class AvoApp(App[int]):
         self.push_screen(Room())
         self._catch_signals()
         if self._live:
+            self.presence = (
+                None
+                if self._replay
+                else Presence(self.folder.path, how="browser" if self.is_web else "room", readonly=self.readonly)
+            )
+            self._be_seen()
             self.feed.start()
             self.set_interval(1.0, self._tick)
             self.set_interval(60.0, self._remember)
+            self.set_interval(60.0, self._be_seen)
             self.set_timer(AHEAD_S, lambda: self.run_worker(_import_ahead, thread=True, exit_on_error=False))
             self._playing = self.set_interval(PLAY_S, self._play_on, pause=True)
             if self._replay:
@@ -142,12 +150,28 @@ class AvoApp(App[int]):
         """Stop watching."""
         self.feed.stop()
         self._remember()
+        if self.presence is not None:
+            self.presence.leave()
         if self._reader is not None:
             self._reader.close()
 
     def _remember(self) -> None:
         if self._live and not self._replay and self.snapshot.at is None:
             prefs.remember_look(self.folder.path, self.snapshot.last_seq, self.clock())
+
+    presence: Presence | None = None
+
+    def _be_seen(self) -> None:
+        """Stand among the run's viewers, also after its folder was away."""
+        if self.presence is not None:
+            self.presence.come()
+
+    def _greet(self, before: Snapshot, now: Snapshot) -> None:
+        """Say who came to look, and who left."""
+        if before.at is None and now.at is None and before.company != now.company:
+            came = [name for name in now.company if name not in before.company]
+            left = [name for name in before.company if name not in now.company]
+            self.say(f"{', '.join(came)} looks on now" if came else f"{', '.join(left)} looks on no longer", "you")
 
     def _catch_signals(self) -> None:
         """End in order on SIGTERM and SIGHUP, so that the terminal is given back as it was."""
@@ -177,7 +201,8 @@ class AvoApp(App[int]):
         """Show a moment in every screen that wants it."""
         if self.load is not None and snapshot.at is None:
             snapshot = replace(snapshot, load=self.load)
-        self.snapshot = snapshot
+        before, self.snapshot = self.snapshot, snapshot
+        self._greet(before, snapshot)
         if snapshot.at is None and not self.player.playing:
             self.attention.look(snapshot, idle_s=time.monotonic() - self._key_at, blurred=not self.app_focus)
         for screen in self.screen_stack:

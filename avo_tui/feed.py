@@ -112,15 +112,17 @@ class Feed:
             asked, now = self._at, builder.reader.mark()
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))
-            elif asked is None and (now != mark or at is not None or self._changes_by_itself()):
+            elif asked is None and (now != mark or at is not None or self._changes_by_itself(builder)):
                 self._give(builder.live())
             mark, at = now, asked
             self._stop.wait(TICK_S)
 
-    def _changes_by_itself(self) -> bool:
-        """Whether time alone changes what is shown: a heartbeat that grows old, a process that dies."""
+    def _changes_by_itself(self, builder: Builder) -> bool:
+        """Whether what is shown changes without a write: a heartbeat grows old, a process dies, a person comes."""
         last = self._last
-        return last is None or (last.engine is not None and last.state not in ("finished", "crashed"))
+        if last is None or (last.engine is not None and last.state not in ("finished", "crashed")):
+            return True
+        return builder.viewers() != last.lookers
 
     def _give(self, snapshot: Snapshot) -> None:
         self._last = snapshot

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from avo_tui.commands.named import handle, number, print_json, run_of
+from avo_tui.presence import lookers, names
 from avo_tui.summary import Summaries, Summary
 from avo_tui.tables import NOTHING, clean, clock, moment, one_line, rate, span, table, times, versions_table
 from engine.record.errors import AvoError, UsageError
@@ -59,9 +60,11 @@ def status(arguments: Namespace) -> int:
     with Summaries(folder) as summaries:
         summary = summaries.take()
     if arguments.json:
-        print_json(summary.to_json())
+        print_json({**summary.to_json(), "viewers": [asdict(one) for one in lookers(folder.path)]})
     else:
         print(status_text(summary))
+        if seen := lookers(folder.path):
+            print(f"looking    {', '.join(names(seen))}")
     return 0
 
 

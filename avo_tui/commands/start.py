@@ -17,6 +17,7 @@ from avo_tui.commands.named import handle, print_json, problem_of, run_and_versi
 from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
 from avo_tui.plain import HINT, Listener
+from avo_tui.presence import Presence
 from avo_tui.summary import Summaries
 from engine.record.commands import send
 from engine.record.config import RunConfig, ScorerConfig, from_table, load
@@ -240,4 +241,5 @@ def _plain(folder: RunFolder, *, readonly: bool, started: launch.Started | None 
             newest = summaries.reader.tail(JOINED)
             after = newest[0].seq - 1 if newest else 0
     print(HINT, flush=True)
-    return follow(folder, after=after, started=started, listener=Listener(folder, readonly=readonly))
+    with Presence(folder.path, how="plain", readonly=readonly):
+        return follow(folder, after=after, started=started, listener=Listener(folder, readonly=readonly))

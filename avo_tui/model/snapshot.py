@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from avo_tui.model.host import Load
+from avo_tui.presence import Looker, lookers, names
 from avo_tui.summary import Summaries, Summary
 from engine.record import events as ev
 from engine.record.commands import Command
 from engine.record.reader import Alert, Attempt, Direction, Engine, Entry, Intervention, Reader, Version
 from engine.record.run import RunFolder
 
+LOOK_S = 2.0  # between two looks at who looks
 TAIL = 400
 ATTEMPTS = 600
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class Snapshot(Summary):
     tail: tuple[Entry, ...] = ()
     load: Load | None = None
     here: bool = True
+    lookers: tuple[Looker, ...] = ()
     trouble: str = ""
 
     @property
@@ -78,6 +81,11 @@ class Snapshot(Summary):
         """When the engine last gave a sign of life, once it no longer does."""
         return self.engine.heartbeat_at if self.engine and self.state in ("finished", "crashed") else None
 
+    @cached_property
+    def company(self) -> tuple[str, ...]:
+        """Who else looks at the run now, by name."""
+        return tuple(names(one for one in self.lookers if not one.here))
+
     def version(self, number: int | None) -> Version | None:
         """A version by its number."""
         return next((v for v in self.versions if v.version == number), None)
@@ -100,6 +108,9 @@ class Builder:
         self._tail: deque[Entry] = deque(maxlen=TAIL)
         self._seq = 0
         self._kept: dict[str, Any] = {}
+        self._run = folder.path
+        self._lookers: tuple[Looker, ...] = ()
+        self._lookers_due = 0.0
 
     def close(self) -> None:
         """Close the journal."""
@@ -121,6 +132,7 @@ class Builder:
             **summary,
             engine=engine,
             here=engine is None or engine.host == os.uname().nodename,
+            lookers=self.viewers(),
             tries=keep("tries", fresh & {"attempt", "gate", "version"}, lambda: tuple(r.attempts(limit=ATTEMPTS))),
             all_alerts=keep("alerts", fresh & {"alert", "alert_closed"}, lambda: tuple(r.alerts())),
             interventions=keep(
@@ -134,6 +146,12 @@ class Builder:
             notes=keep("notes", fresh & {"note"}, lambda: notes_of(r)),
             tail=keep("tail", fresh, lambda: tuple(self._tail)),
         )
+
+    def viewers(self) -> tuple[Looker, ...]:
+        """Who looks at the run now."""
+        if (now := time.monotonic()) >= self._lookers_due:
+            self._lookers, self._lookers_due = lookers(self._run), now + LOOK_S
+        return self._lookers
 
     def _take_new_events(self) -> set[str]:
         """Bring the tail up to date; returns the kinds that came."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import median
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line, Span, clip, fit, join, join_fitting, one_line, spread, width_of
+from avo_tui.model.lines import Line, Span, clip, clip_text, fit, join, join_fitting, one_line, spread, width_of
 from avo_tui.model.plan import MID
 from avo_tui.model.snapshot import Snapshot
 
@@ -58,7 +58,19 @@ def health(s: Snapshot, width: int, *, readonly: bool, replaying: str = "") -> L
     mode: Line = (("READ-ONLY", "warn"), ("  ", "")) if readonly else ()
     if replaying or s.at is not None:
         return spread((), (*mode, (replaying or f"PAST #{s.last_seq}", "badge"), (" ", "")), width)
-    return spread((), (*mode, *heartbeat(s), (" ", "")), width)
+    beat: Line = (*mode, *heartbeat(s), (" ", ""))
+    return spread((), (*company(s, width - width_of(beat)), *beat), width)
+
+
+def company(s: Snapshot, width: int) -> Line:
+    """Who else looks, by name where there is room and as a number where there is not; empty when nobody does."""
+    if not s.company:
+        return ()
+    named = clip_text(", ".join(s.company), 24)
+    for line in ((("with ", "dim"), (named, "you"), ("  ", "")), ((f"+{len(s.company)}", "you"), (" ", ""))):
+        if width_of(line) < width:
+            return line
+    return ()
 
 
 def heartbeat(s: Snapshot) -> Line:

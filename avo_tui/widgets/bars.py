@@ -20,7 +20,7 @@ class StatusBar(Painted):
     def show(self, snapshot: Snapshot) -> None:
         """Show a moment. Ages are told in seconds at the finest, so the same second reads the same."""
         s, self.snapshot = snapshot, snapshot
-        said = (int(s.taken_at), s.last_seq, s.at, s.state, s.activity, s.trouble, self.avo.replaying())
+        said = (int(s.taken_at), s.last_seq, s.at, s.state, s.activity, s.trouble, s.lookers, self.avo.replaying())
         if said != self._shown:
             self._shown = said
             self.repaint()

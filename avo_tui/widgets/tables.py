@@ -74,7 +74,13 @@ class Commands(TablePane):
 
     title, number = "Commands", 5
     source = staticmethod(steering.commands)
-    uses = ("commands",)
+    uses = ("commands", "lookers")
+
+    def badge(self) -> Line:
+        """Who else may send some."""
+        others = ", ".join(self.snapshot.company) if self.snapshot else ""
+        told: Line = (("with ", "dim"), (others, "you")) if others else EMPTY
+        return join((told, super().badge()), ("  ", ""))
 
 
 class Attempts(TablePane):
