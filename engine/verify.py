@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine import archive, intake
 from engine.lineage import Lineage
-from engine.record import config
+from engine.record import config, schema
 from engine.record.errors import AvoError, ConfigError, JournalError, LineageError, Refused
 from engine.record.journal import connect
 from engine.record.liveness import engine_alive
@@ -142,6 +142,15 @@ def _projections(db: sqlite3.Connection) -> Iterator[Finding]:
     moved = db.execute(_HEAD).fetchone()
     if moved is not None and str(moved[0]) != head:
         yield Finding("journal", f"the head is v{head}, the last commit or rollback left it at v{moved[0]}", BACKUP)
+    yield from _kept_back(db)
+
+
+def _kept_back(db: sqlite3.Connection) -> Iterator[Finding]:
+    """Tables of later schemas that count and keep what events say, so that nobody needs to read them all."""
+    found = schema.version_of(db)
+    for since, what, table, events in _KEPT_BACK:
+        if found >= since and (unlike := len(set(db.execute(table)) ^ set(db.execute(events)))):
+            yield Finding("journal", f"{what} is not what its events tell ({unlike:,} row{'s' * (unlike != 1)})", BACKUP)
 
 
 # letter, kind of event, what the event tells, the table's rows
@@ -158,6 +167,14 @@ _PAIRS = (
         "json_extract(data, '$.attempt'), json_extract(data, '$.source_hash')",
         "SELECT attempt, source_hash FROM attempts",
     ),
+)
+# since which schema, what it is, the table's rows, what the events come to
+_ROUNDED = "SELECT seq, round(usd, 6), input_tokens, output_tokens, calls FROM spend_marks"
+_ADDED_UP = f"SELECT seq, round(usd, 6), input, output, calls FROM ({schema.SPENT_SO_FAR})"
+_KEPT_BACK = (
+    (schema.TALLIED, "the tally", "SELECT kind, events FROM tally", "SELECT kind, count(*) FROM events GROUP BY kind"),
+    (schema.MARKED, "the history of what was spent", _ROUNDED, _ADDED_UP),
+    (schema.MARKED, "the history of directions", "SELECT * FROM direction_changes", schema.DIRECTIONS_SO_FAR),
 )
 _SPENT = (
     "SELECT count(*), coalesce(sum(json_extract(data, '$.input_tokens')), 0),"

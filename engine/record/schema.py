@@ -85,27 +85,17 @@ CREATE TRIGGER tally_event AFTER INSERT ON events BEGIN
 END;
 """
 
-# What an earlier moment asks for, so that it need not add up or fold every event before it, and the attempts' own
-# search: among a million events their ten thousand are hard to find.
-_MARKS = f"""
-CREATE TABLE spend_marks (
-    seq INTEGER PRIMARY KEY, usd REAL NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, calls INTEGER NOT NULL,
-    unpriced_calls INTEGER NOT NULL);
-INSERT INTO spend_marks SELECT * FROM (
-    SELECT seq, total(json_extract(data, '$.usd')) OVER sofar,
-        sum(coalesce(json_extract(data, '$.input_tokens'), 0)) OVER sofar,
-        sum(coalesce(json_extract(data, '$.output_tokens'), 0)) OVER sofar,
+# What an earlier moment asks for, so that it need not add up or fold every event before it. Each is what these say:
+SPENT_SO_FAR = f"""
+    SELECT * FROM (
+    SELECT seq, total(json_extract(data, '$.usd')) OVER sofar AS usd,
+        sum(coalesce(json_extract(data, '$.input_tokens'), 0)) OVER sofar AS input,
+        sum(coalesce(json_extract(data, '$.output_tokens'), 0)) OVER sofar AS output,
         sum(coalesce(json_extract(data, '$.cache_read_tokens'), 0)) OVER sofar,
         sum(coalesce(json_extract(data, '$.cache_write_tokens'), 0)) OVER sofar,
         row_number() OVER sofar AS calls, sum(json_extract(data, '$.usd') IS NULL) OVER sofar
-    FROM events WHERE kind = 'spent' WINDOW sofar AS (ORDER BY seq)) WHERE calls % {MARK_EVERY} = 0;
-
-CREATE TABLE direction_changes (
-    direction TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
-    why TEXT NOT NULL, first_at REAL NOT NULL, at REAL NOT NULL, tried INTEGER NOT NULL,
-    PRIMARY KEY (direction, seq)) WITHOUT ROWID;
-INSERT INTO direction_changes
+    FROM events WHERE kind = 'spent' WINDOW sofar AS (ORDER BY seq)) WHERE calls % {MARK_EVERY} = 0"""
+DIRECTIONS_SO_FAR = """
     SELECT direction, seq, name, first_value(source) OVER sofar, state, max(why) OVER (PARTITION BY direction, reasons),
         first_value(at) OVER sofar, at, sum(state = 'pursued') OVER sofar
     FROM (SELECT *, sum(why != '') OVER (PARTITION BY direction ORDER BY seq) AS reasons FROM (
@@ -113,7 +103,21 @@ INSERT INTO direction_changes
             json_extract(data, '$.source') AS source, json_extract(data, '$.state') AS state,
             coalesce(json_extract(data, '$.why'), '') AS why
         FROM events WHERE kind = 'direction'))
-    WINDOW sofar AS (PARTITION BY direction ORDER BY seq);
+    WINDOW sofar AS (PARTITION BY direction ORDER BY seq)"""
+
+# The attempts have a search of their own: among a million events their ten thousand are hard to find.
+_MARKS = f"""
+CREATE TABLE spend_marks (
+    seq INTEGER PRIMARY KEY, usd REAL NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, calls INTEGER NOT NULL,
+    unpriced_calls INTEGER NOT NULL);
+INSERT INTO spend_marks {SPENT_SO_FAR};
+
+CREATE TABLE direction_changes (
+    direction TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
+    why TEXT NOT NULL, first_at REAL NOT NULL, at REAL NOT NULL, tried INTEGER NOT NULL,
+    PRIMARY KEY (direction, seq)) WITHOUT ROWID;
+INSERT INTO direction_changes {DIRECTIONS_SO_FAR};
 
 CREATE VIRTUAL TABLE search_attempts USING fts5 (title, body, content='', tokenize='unicode61');
 INSERT INTO search_attempts (rowid, title, body)

@@ -85,6 +85,18 @@ DAMAGES = {
         "journal: attempt a2 is not the one that its event tells",
     ),
     "a changed spend": (lambda r: sql(r, "UPDATE spend SET calls = 5"), "journal: the spend is not the sum"),
+    "a changed tally": (
+        lambda r: sql(r, "UPDATE tally SET events = 5 WHERE kind = 'gate'"),
+        "journal: the tally is not",
+    ),
+    "a lost direction": (
+        lambda r: sql(r, "DELETE FROM direction_changes WHERE seq = (SELECT max(seq) FROM direction_changes)"),
+        "journal: the history of directions is not what its events tell (1 row)",
+    ),
+    "a made-up mark": (
+        lambda r: sql(r, "INSERT INTO spend_marks VALUES (3, 1.0, 1, 1, 1, 1, 200, 0)"),
+        "journal: the history of what was spent is not",
+    ),
     "a moved head": (
         lambda r: sql(r, "UPDATE meta SET value = '1' WHERE key = 'head'"),
         "journal: the head is v1, the last commit or rollback left it at v4",
