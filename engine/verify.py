@@ -150,7 +150,8 @@ def _kept_back(db: sqlite3.Connection) -> Iterator[Finding]:
     found = schema.version_of(db)
     for since, what, table, events in _KEPT_BACK:
         if found >= since and (unlike := len(set(db.execute(table)) ^ set(db.execute(events)))):
-            yield Finding("journal", f"{what} is not what its events tell ({unlike:,} row{'s' * (unlike != 1)})", BACKUP)
+            rows = f"{unlike:,} row{'s' * (unlike != 1)}"
+            yield Finding("journal", f"{what} is not what its events tell ({rows})", BACKUP)
 
 
 # letter, kind of event, what the event tells, the table's rows
