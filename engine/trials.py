@@ -347,6 +347,8 @@ class RunTrials:
             self._session.output(str(event.get("text", "")))
         elif event.get("event") == "progress":
             self._session.doing(_progress(event))
+            if event.get("phase") == "time" and event.get("text"):
+                self._session.output(f"{event.get('configuration')}: {event['text']}\n")
 
     def _take(self) -> Candidate:
         return intake.take(self._session.workspace, self._candidates)

@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from engine.scorer.text import clean, one_line
 from engine.scorer.toolchain import Toolchain
 
 MAX_LIBRARY_BYTES = 64 << 20
+SAID_AT_ONCE = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,12 @@ def build(
     *,
     timeout_s: float,
     telling: tuple[str, ...] = (),
+    heard: Callable[[str], None] | None = None,
 ) -> Built:
     """Compile and link a candidate. Raises CandidateFailed, stage build or timeout.
 
-    `telling` are flags that make the compiler say more and leave its code as it is.
+    `telling` are flags that make the compiler say more and leave its code as it is; `heard` gets what it says, line
+    by line, while it works.
     """
     header = problem.header.read_bytes() if problem.header.exists() else b""
     flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *telling)
@@ -57,7 +61,7 @@ def build(
         return Built(library, 0.0, str(json.loads(notes.read_text("utf-8"))["log"]), cached=True)
     begin = time.monotonic()
     with tools.temporary(toolchain.cache) as folder:
-        log = _compile(candidate, header, folder, (*flags,), problem, toolchain, children, timeout_s)
+        log = _compile(candidate, header, folder, (*flags,), problem, toolchain, children, timeout_s, heard)
         _publish(folder / "out" / "candidate.so", folder / "library", library, log)
         (folder / "notes").write_text(json.dumps({"log": log, "flags": flags}), "utf-8")
         (folder / "notes").rename(notes)
@@ -73,6 +77,7 @@ def _compile(
     toolchain: Toolchain,
     children: Children,
     timeout_s: float,
+    heard: Callable[[str], None] | None,
 ) -> str:
     sources, output = folder / "in", folder / "out"
     folder.chmod(0o711)  # the sandbox's uid passes, and sees nothing
@@ -85,7 +90,13 @@ def _compile(
     argv = [toolchain.compiler, *flags, "-I.", *candidate.sources(problem.language), "-o", target]
     job = sandbox.build_job(children.sandbox, argv, sources, output, cpu_s=int(timeout_s) + 5)
     done = children.run(
-        job.argv, env=job.env, cwd=Path(job.cwd), pass_fds=job.pass_fds, timeout_s=timeout_s, limit=1 << 20
+        job.argv,
+        env=job.env,
+        cwd=Path(job.cwd),
+        pass_fds=job.pass_fds,
+        timeout_s=timeout_s,
+        limit=1 << 20,
+        heard=_by_line(heard) if heard is not None else None,
     )
     log = clean(done.output)
     if done.timed_out:
@@ -95,6 +106,19 @@ def _compile(
     if done.code != 0:
         raise fail("build", one_line(log) or f"the compiler ended with status {done.code}", log=log)
     return log
+
+
+def _by_line(heard: Callable[[str], None]) -> Callable[[bytes], None]:
+    """Hands over whole lines only, cleaned: an escape sequence may come in two pieces."""
+    waiting = bytearray()
+
+    def take(data: bytes) -> None:
+        waiting.extend(data)
+        if end := waiting.rfind(b"\n") + 1:
+            heard(clean(bytes(waiting[:end]), SAID_AT_ONCE))
+            del waiting[:end]
+
+    return take
 
 
 def _publish(output: Path, copy: Path, library: Path, log: str) -> None:

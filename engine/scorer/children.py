@@ -13,13 +13,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.record.errors import ScorerError
 from engine.scorer.failure import Cancelled
 from engine.scorer.sandbox import Sandbox
+
+Heard = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,12 @@ class Children:
         pass_fds: Sequence[int] = (),
         timeout_s: float,
         limit: int,
+        heard: Heard | None = None,
     ) -> Done:
-        """Run a program to its end, keeping at most `limit` bytes of its output."""
+        """Run a program to its end, keeping at most `limit` bytes of its output; `heard` gets them as they come."""
         begin = time.monotonic()
         process = self.start(argv, env=env, cwd=cwd, pass_fds=pass_fds)
-        output, timed_out = _drain(process, begin + timeout_s, limit)
+        output, timed_out = _drain(process, begin + timeout_s, limit, heard)
         if timed_out:
             code = self.end(process)
         else:
@@ -153,7 +156,7 @@ def _own_children() -> set[int]:
     return found
 
 
-def _drain(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bool]:
+def _drain(process: subprocess.Popen[bytes], deadline: float, limit: int, heard: Heard | None) -> tuple[bytes, bool]:
     """Read a program's output until it closes it or the deadline passes."""
     assert process.stdout is not None
     kept = bytearray()
@@ -169,5 +172,8 @@ def _drain(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tup
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(deadline - time.monotonic(), 0.0))
                 return bytes(kept), process.poll() is None
-            kept += data[: max(0, limit - len(kept))]
+            new = data[: max(0, limit - len(kept))]
+            kept += new
+            if heard is not None and new:
+                heard(new)
     return bytes(kept), True

@@ -102,9 +102,14 @@ def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Sco
 def _build(bench: Bench, candidate: Candidate, options: Options, emit: Emit) -> Built:
     emit({"event": "progress", "phase": "build", "configuration": None, "done": 0, "of": 1, "text": "compiling"})
     built = build(
-        candidate, bench.judge.problem, bench.device.toolchain, bench.children, timeout_s=options.build_timeout_s
+        candidate,
+        bench.judge.problem,
+        bench.device.toolchain,
+        bench.children,
+        timeout_s=options.build_timeout_s,
+        heard=lambda text: emit({"event": "output", "text": text}),
     )
-    if built.log.strip():
+    if built.cached and built.log.strip():
         emit({"event": "output", "text": built.log})
     text = "from the cache" if built.cached else f"built in {built.seconds:.2f} s"
     emit({"event": "progress", "phase": "build", "configuration": None, "done": 1, "of": 1, "text": text})

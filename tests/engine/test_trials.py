@@ -78,6 +78,14 @@ def test_a_profile_is_journaled_and_its_facts_serve_the_operator(new_run):
     assert "score.causal_over_full" in said
 
 
+def test_an_evaluation_shows_the_compilers_words_and_each_figure_while_it_runs(new_run):
+    run = new_run([["write", "// speed: 1.1\n// time: 3"], ["evaluate"]])
+    engine = run.start()
+    shown = run.until(lambda r: (text := r.live().get("output", (0.0, ""))[1]) and "GFLOPS" in text and text)
+    assert shown == "compiling\nsmall: 1.0 GFLOPS\n"
+    assert run.finish(engine) == 0, run.log()
+
+
 def test_facts_of_a_score_need_both_sides():
     shape = Configuration("a", 1, 16, 1, 1, 16, causal=False, quick=True)
     shapes = [shape, replace(shape, name="b", causal=True, seqlen=64)]

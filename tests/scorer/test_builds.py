@@ -88,6 +88,18 @@ def test_terminal_escapes_in_compiler_output_do_not_reach_the_reader(scorer: Sco
     assert not any(c in score["log"] + score["reason"] for c in "\x1b\x07\u202e")
 
 
+def test_what_the_compiler_says_is_heard_while_it_still_works(scorer: Scorer, candidate):
+    slow = '__asm__(".rept 4000000; nop; .endr");\nint broken = undeclared_at_the_link();\n'
+    early = "#warning an early word\nint undeclared_at_the_link();\n"
+    begun, said = time.monotonic(), 0.0
+    name = scorer.send(op="score", source=candidate(early + slow), problem=SMALL, suite="quick")
+    while (event := scorer.next())["event"] not in {"result", "error"}:
+        if event["event"] == "output" and "an early word" in event["text"] and not said:
+            said = time.monotonic() - begun
+    assert (event["id"], event["result"]["stage"]) == (name, "build")
+    assert 0 < said < 0.8 * (time.monotonic() - begun), "heard early, and of a build that failed"
+
+
 def test_a_flood_of_diagnostics_is_capped(scorer: Scorer, candidate):
     lines = "".join(f"#warning {'x' * 200} {i}\n" for i in range(4000))
     assert len(scorer.score(candidate(lines + HONEST))["log"]) < 100_000
