@@ -81,10 +81,11 @@ def _cuda(log: str, library: Path, children: Children, toolchain: Toolchain) -> 
 
 
 def _cpu(library: Path, children: Children, toolchain: Toolchain) -> tuple[dict[str, Any], list[str]]:
+    from engine.scorer import hotspots
     from engine.scorer.assembly import disassemble
     from engine.scorer.profile import code_facts
 
     listing = disassemble(library, children, toolchain.cache)
     if listing is None:
         return {}, ["no listing: objdump (binutils) is not installed"]
-    return dict(code_facts(listing)), [loop.text() for loop in listing.loops[:1]]
+    return dict(code_facts(listing)), hotspots.text(hotspots.spots(listing, ()), 0, "", "nothing was run")
