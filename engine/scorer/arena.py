@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.record.errors import ScorerError
-from engine.scorer.hands import Hands, Request, Sample, secret
+from engine.scorer.hands import Block, Hands, Request, Sample, secret
 from engine.scorer.problem import Configuration
 
 GUARD_BYTES = 64 << 10
@@ -64,11 +64,11 @@ class Arena:
         poison = 0x7FC00000 | (secret()[0] & 0x3FFFFF)
         offset = {name: self._starts[name] + GUARD_BYTES + _shift() for name in ("q", "k", "v", "o")}
         counts = {"q": shape.query_elements, "k": shape.key_elements, "v": shape.key_elements}
-        for name, count in counts.items():
-            address = self._in_at + offset[name]
-            at, period = (shift.data_ptr(), shift.numel()) if name == "v" else (0, 1)
-            self._hands.fill(address, count, threads=self._threads, shift=at, period=period)
-            self._guard(address, count, poison)
+        blocks = {name: Block(self._in_at + offset[name], count, None, 1) for name, count in counts.items()}
+        blocks["v"].shift, blocks["v"].period = shift.data_ptr(), shift.numel()
+        self._hands.fill(list(blocks.values()), threads=self._threads)
+        for block in blocks.values():
+            self._guard(block.out, block.count, poison)
         self._hands.poison(
             self._out_at + offset["o"] - GUARD_BYTES, shape.query_elements + 2 * (GUARD_BYTES // 4), poison
         )

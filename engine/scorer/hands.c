@@ -2,7 +2,7 @@
  * what it measures. Loaded into the judge, never into a worker. One rule: the candidate is frozen whenever this code
  * touches its inputs or its output, except between "go" and "done".
  *
- * Timing one call: the worker is stopped; the request is already in its pipe; the clock
+ * Timing one call (notes: scoring, section 2.4):  the worker is stopped; the request is already in its pipe; the clock
  * starts; SIGCONT; its reply arrives; the clock stops; random elements of the output are copied; SIGSTOP; wait until
  * every thread has stopped. Starting the clock before SIGCONT leaves no moment in which inputs can be seen untimed.
  */
@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,110 +19,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- Fresh inputs: N(0, 1), every byte from a seed that the kernel's own generator gave for this one call ------- */
-
-enum { LANES = 16, MAX_THREADS = 16 };
-
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef float Floats __attribute__((vector_size(64)));
-
-/* ln(x) for x in (0, 1], about 1e-6 absolute: exponent by bit pattern, mantissa by a polynomial in (m-1)/(m+1). */
-static inline Floats log_unit(Floats x) {
-    Words bits = (Words)x;
-    Floats exponent = __builtin_convertvector((Ints)(bits >> 23) - 127, Floats);
-    Floats m = (Floats)((bits & 0x007fffffu) | 0x3f800000u);
-    Floats s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
-    Floats p = 2.0f * s * (1.0f + s2 * (0.33333333f + s2 * (0.2f + s2 * (0.14285714f + s2 * 0.11111111f))));
-    return p + 0.69314718f * exponent;
-}
-
-/* sin(2 pi t) for t in [-0.5, 0.5): odd polynomial after folding to a quarter turn. */
-static inline Floats sin_turn(Floats t) {
-    Words sign = (Words)t & 0x80000000u;
-    Floats size = (Floats)((Words)t & 0x7fffffffu), other = 0.5f - size;
-    Words over = (Words)(size > 0.25f);
-    Floats x = 6.28318531f * (Floats)((((Words)other & over) | ((Words)size & ~over)) | sign), x2 = x * x;
-    return x * (1.0f + x2 * (-0.16666667f + x2 * (8.3333333e-3f + x2 * (-1.98412698e-4f + x2 * 2.7557319e-6f))));
-}
-
-typedef struct { Words a, b, c, d; } Streams;
-
-/* xoshiro128+ (Blackman and Vigna 2018), sixteen streams side by side. */
-static inline Words draw(Streams *g) {
-    Words r = g->a + g->d, t = g->b << 9;
-    g->c ^= g->a, g->d ^= g->b, g->b ^= g->c, g->a ^= g->d, g->c ^= t;
-    g->d = (g->d << 11) | (g->d >> 21);
-    return r;
-}
-
-/* Thirty-two normal floats (Box and Muller 1958). */
-static inline void normals(Streams *g, Floats out[2]) {
-    Floats u = (__builtin_convertvector((Ints)(draw(g) >> 8), Floats) + 1.0f) * 5.9604645e-8f;
-    Floats t = __builtin_convertvector((Ints)draw(g) >> 8, Floats) * 5.9604645e-8f; /* [-0.5, 0.5) */
-    Floats radius = -2.0f * log_unit(u) + 1e-9f, quarter = t + 0.25f;
-    float roots[LANES];
-    memcpy(roots, &radius, sizeof roots);
-    for (int i = 0; i < LANES; ++i) roots[i] = sqrtf(fabsf(roots[i]));
-    memcpy(&radius, roots, sizeof roots);
-    quarter -= (Floats)((Words)(quarter >= 0.5f) & 0x3f800000u); /* back into [-0.5, 0.5) */
-    out[0] = radius * sin_turn(t);
-    out[1] = radius * sin_turn(quarter);
-}
-
-typedef struct { float *out; size_t count; const float *shift; size_t period, phase; uint64_t seed; } FillJob;
-
-static uint64_t splitmix(uint64_t *x) {
-    uint64_t z = (*x += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-static void *fill_part(void *argument) {
-    FillJob *job = argument;
-    Streams g;
-    Floats block[2];
-    uint64_t seed = job->seed;
-    for (int i = 0; i < LANES; ++i) {
-        uint64_t x = splitmix(&seed), y = splitmix(&seed);
-        g.a[i] = (uint32_t)x, g.b[i] = (uint32_t)(x >> 32), g.c[i] = (uint32_t)y, g.d[i] = (uint32_t)(y >> 32) | 1u;
-    }
-    size_t at = job->phase;
-    for (size_t done = 0; done < job->count; done += 2 * LANES) {
-        size_t n = job->count - done < 2 * LANES ? job->count - done : 2 * LANES;
-        normals(&g, block);
-        float *values = (float *)block, *out = job->out + done;
-        if (job->shift && at + n <= job->period) {
-            for (size_t i = 0; i < n; ++i) values[i] += job->shift[at + i];
-            at = at + n == job->period ? 0 : at + n;
-        } else if (job->shift) {
-            for (size_t i = 0; i < n; ++i, at = at + 1 == job->period ? 0 : at + 1) values[i] += job->shift[at];
-        }
-        memcpy(out, values, n * sizeof(float));
-    }
-    return NULL;
-}
-
-/* Fill `count` floats with N(0, 1), plus shift[i % period] when shift is given. `seeds` holds one per thread. */
-void hands_fill(float *out, size_t count, const float *shift, size_t period, const uint64_t *seeds, int threads) {
-    FillJob jobs[MAX_THREADS];
-    pthread_t ids[MAX_THREADS];
-    if (threads > MAX_THREADS) threads = MAX_THREADS;
-    if (threads < 1 || count < 65536) threads = 1;
-    size_t part = (count / threads + 63) / 64 * 64;
-    int started[MAX_THREADS] = {0};
-    for (int t = 0; t < threads; ++t) {
-        size_t begin = part * t < count ? part * t : count;
-        size_t end = begin + part < count && t + 1 < threads ? begin + part : count;
-        jobs[t] = (FillJob){out + begin, end - begin, shift, period, shift ? begin % period : 0, seeds[t]};
-        if (t + 1 < threads) started[t] = pthread_create(&ids[t], NULL, fill_part, &jobs[t]) == 0;
-        if (!started[t]) fill_part(&jobs[t]);
-    }
-    for (int t = 0; t < threads; ++t)
-        if (started[t]) pthread_join(ids[t], NULL);
-}
 
 /* Fill `words` 32-bit words with one pattern: the poison of an output, the guard bands around every tensor. */
 void hands_poison(uint32_t *out, size_t words, uint32_t pattern) {
@@ -208,6 +103,8 @@ int hands_freeze(int pid, int64_t timeout_ns) {
     }
 }
 
+int hands_thaw(int pid) { return kill(pid, SIGCONT) == 0 ? DONE : GONE; }
+
 /* Wait for one reply. DONE, TIMED_OUT, GONE (the pipe closed) or BROKEN. */
 int hands_wait(int reply_fd, Reply *reply, int64_t timeout_ns) {
     int64_t deadline = now_ns() + timeout_ns;
@@ -256,11 +153,6 @@ size_t hands_changed(const uint32_t *output, const uint32_t *where, const uint32
     size_t changed = 0;
     for (size_t i = 0; i < samples; ++i) changed += output[where[i]] != early[i];
     return changed;
-}
-
-/* `samples` random indices below `count`. */
-void hands_choose(uint32_t *where, size_t samples, uint64_t count, uint64_t seed) {
-    for (size_t i = 0; i < samples; ++i) where[i] = (uint32_t)(((__uint128_t)splitmix(&seed) * count) >> 64);
 }
 
 /* ---- This machine's peak: fused multiply-adds on registers only, nothing else ---------------------------------- */

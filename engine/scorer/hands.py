@@ -1,4 +1,4 @@
-"""The judge's C library (hands.c) behind typed Python functions.
+"""The judge's C library (hands.c, inputs.c, exact.c) behind typed Python functions.
 
 Addresses are plain integers; every function releases the interpreter's lock while it works.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 DONE, TIMED_OUT, GONE, FORGED, NOT_STOPPED, BROKEN = range(6)
@@ -39,6 +40,30 @@ class Reply(ctypes.Structure):
     _fields_ = (("nonce", ctypes.c_uint64), ("status", ctypes.c_int32), ("reserved", ctypes.c_uint32))
 
 
+class Block(ctypes.Structure):
+    """One tensor to fill: where, how many floats, and what is added cyclically."""
+
+    _fields_ = (
+        ("out", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("shift", ctypes.c_void_p),
+        ("period", ctypes.c_size_t),
+    )
+
+
+class Rows(ctypes.Structure):
+    """Rows to check, as exact.c reads them: addresses of q, k, v and o, the shape, and where the errors go."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "o")),
+        *((name, ctypes.c_int) for name in ("batch", "heads_q", "heads_kv", "seqlen", "head_dim", "causal")),
+        ("scale", ctypes.c_double),
+        ("positions", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("errors", ctypes.c_void_p),
+    )
+
+
 def secret(words: int = 1) -> list[int]:
     """Fresh 64-bit numbers from the kernel's generator."""
     raw = os.urandom(8 * words)
@@ -55,10 +80,15 @@ class Hands:
         self._lib.hands_first_not_finite.restype = ctypes.c_int64
         self._lib.hands_peak.restype = ctypes.c_double
 
-    def fill(self, address: int, count: int, *, threads: int, shift: int = 0, period: int = 1) -> None:
-        """`count` fresh N(0, 1) floats; with `shift` (address of `period` floats) added cyclically."""
+    def fill(self, blocks: Sequence[Block], *, threads: int) -> None:
+        """Fresh N(0, 1) floats in every block."""
         seeds = (ctypes.c_uint64 * 16)(*secret(16))
-        self._lib.hands_fill(_at(address), _size(count), _at(shift), _size(period), seeds, threads)
+        self._lib.hands_fill((Block * len(blocks))(*blocks), len(blocks), seeds, threads)
+
+    def row_errors(self, rows: Rows, *, threads: int) -> None:
+        """Write the row-relative L2 error of each row against float64. Raises MemoryError."""
+        if self._lib.exact_errors(ctypes.byref(rows), threads) != 0:
+            raise MemoryError("no memory left for the float64 check")
 
     def poison(self, address: int, words: int, pattern: int) -> None:
         """Write one 32-bit pattern over `words` words."""
@@ -80,6 +110,10 @@ class Hands:
     def freeze(self, pid: int, timeout_s: float = 2.0) -> int:
         """Stop a process and wait until each of its threads has stopped."""
         return int(self._lib.hands_freeze(pid, ctypes.c_int64(int(timeout_s * 1e9))))
+
+    def thaw(self, pid: int) -> int:
+        """Let a frozen process go on."""
+        return int(self._lib.hands_thaw(pid))
 
     def wait(self, fd: int, timeout_s: float) -> tuple[int, Reply]:
         """One reply, or why there is none."""

@@ -1,7 +1,7 @@
 """The judge: draws the inputs, owns the clock, checks the output, decides. It never loads candidate code.
 
 One rule: a call counts only when its own output was checked. Timed calls, warm-up calls and checked calls are the
-same calls, with inputs from the same law, so a candidate cannot tell them apart.
+same calls, with inputs from the same law, so a candidate cannot tell them apart (notes: scoring, section 2).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from engine.record.errors import ConfigError, ScorerError
+from engine.record.errors import ConfigError
 from engine.scorer.arena import Arena, Placement
 from engine.scorer.failure import fail
 from engine.scorer.hands import Hands
 from engine.scorer.problem import Configuration, Problem
+from engine.scorer.truth import open_truth
 from engine.scorer.worker import Runs
 
 _RANDOM = random.SystemRandom()
 NEEDLE_LOGIT = 24.0
 HOT_STD = 28.0
 SHIFT = 2.0
-LOGITS_BUDGET = 1 << 24
 SAMPLED_ROWS = 10
 
 Full = bool | Callable[[float], bool]
@@ -51,6 +51,7 @@ class Judge:
         _keep_memory()
         self.problem, self.hands, self.threads = problem, hands, threads
         self._module = load_reference(problem)
+        self._truth = open_truth(problem, self._module, hands, threads)
         self.arena = Arena((*problem.configurations, *problem.holdouts), hands, threads)
 
     def baselines(self) -> dict[str, Baseline]:
@@ -113,28 +114,11 @@ class Judge:
             raise fail("check", f"output element {where} {what}", name, check="finite")
 
     def _check_rows(self, placement: Placement, positions: Tensor) -> float:
-        shape = placement.shape
-        step = max(1, LOGITS_BUDGET // (shape.batch * shape.heads_q * shape.seqlen))
-        worst = 0.0
-        for chunk in positions.split(step):
-            truth = self._truth(placement, chunk)
-            got = placement.o[:, chunk].to(torch.float64)
-            error = torch.linalg.vector_norm(got - truth, dim=-1) / torch.linalg.vector_norm(truth, dim=-1)
-            largest = float(error.max())
-            worst = max(worst, largest)
-            if not largest <= self.problem.tolerance:
-                raise self._wrong(error, chunk, placement)
-        return worst
-
-    def _truth(self, placement: Placement, positions: Tensor) -> Tensor:
-        shape = placement.shape
-        truth: Tensor = self._module.reference(
-            placement.q, placement.k, placement.v, positions, causal=shape.causal, scale=placement.scale
-        )
-        expected = (shape.batch, len(positions), shape.heads_q, shape.head_dim)
-        if tuple(truth.shape) != expected or truth.dtype != torch.float64:
-            raise ScorerError(f"{self.problem.reference}: reference() must return float64 of shape {expected}")
-        return truth
+        error = self._truth.errors(placement, positions)
+        largest = float(error.max())
+        if not largest <= self.problem.tolerance:
+            raise self._wrong(error, positions, placement)
+        return largest
 
     def _wrong(self, error: Tensor, positions: Tensor, placement: Placement) -> Exception:
         """The failure for wrong rows, naming the worst and how many there are."""

@@ -1,4 +1,4 @@
-"""The compiler, the cache and the scorer's own two C programs.
+"""The compiler, the cache and the scorer's own C programs.
 
 One rule: everything in the cache is named by the hash of all that went into it, is written under a temporary name and
 renamed, and is never written by a candidate.
@@ -109,17 +109,18 @@ def libraries(compiler: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def own_program(toolchain: Toolchain, name: str, *, flags: tuple[str, ...]) -> Path:
-    """Build one of the scorer's own C sources (beside this file) into the cache, once. Returns the file built."""
-    sources = [(_HERE / part).read_bytes() for part in (name, "seccomp.h")]
-    target = toolchain.cache / f"{Path(name).stem}-{toolchain.key(*sources, *flags)}"
+def own_program(toolchain: Toolchain, *names: str, flags: tuple[str, ...]) -> Path:
+    """Build one of the scorer's own C programs (sources beside this file) into the cache, once. Returns its path."""
+    sources = [(_HERE / part).read_bytes() for part in (*names, "seccomp.h")]
+    target = toolchain.cache / f"{Path(names[0]).stem}-{toolchain.key(*sources, *flags)}"
     if target.exists():
         return target
     with temporary(toolchain.cache) as folder:
-        argv = [toolchain.compiler, "-x", "c", *flags, str(_HERE / name), "-o", str(folder / "out"), "-ldl", "-pthread"]
+        parts = [part for name in names for part in ("-x", "c", str(_HERE / name))]
+        argv = [toolchain.compiler, *flags, *parts, "-o", str(folder / "out"), "-ldl", "-pthread"]
         done = subprocess.run(argv, capture_output=True, text=True, env=environment(), timeout=120)
         if done.returncode != 0:
-            raise ScorerError(f"{name} does not build with {toolchain.compiler}: {one_line(done.stderr)}")
+            raise ScorerError(f"{names[0]} does not build with {toolchain.compiler}: {one_line(done.stderr)}")
         (folder / "out").chmod(0o755)
         (folder / "out").rename(target)
     return target
@@ -141,9 +142,10 @@ def probe(toolchain: Toolchain) -> Path:
 
 
 def hands(toolchain: Toolchain) -> Path:
-    """The judge's library."""
+    """The judge's library. Its arithmetic is as written: no flag here lets the compiler reorder or approximate it."""
+    exact = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
     return own_program(
-        toolchain, "hands.c", flags=("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-shared")
+        toolchain, "hands.c", "inputs.c", "exact.c", flags=("-O3", "-march=native", *exact, "-fPIC", "-shared")
     )
 
 

@@ -1,7 +1,6 @@
 """The truth that candidates are judged against, in float64, and the baselines that they must beat.
 
-The judge calls `reference` for all rows of a first call and for sampled rows of every later one, so it computes only
-the query rows it is asked for.
+`reference` is the definition, and computes only the query rows it is asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+compiled = "attention"  # the judge's own code for the same rows
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, *, causal: bool, scale: float) -> Tensor:
