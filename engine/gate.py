@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine import intervals
@@ -36,13 +36,15 @@ class Failure:
 class Round:
     """One interleaved round. `latency_us` is [source][configuration]; sources: candidate, incumbent, (anchor).
 
-    `order` is the order in which the sources ran; `seconds` what the round took.
+    `order` is the order in which the sources ran; `seconds` what the round took; `sensors` the device's clock_mhz,
+    power_w and temperature_c after each configuration, kept for people: no verdict looks at them.
     """
 
     order: tuple[int, ...]
     latency_us: tuple[tuple[float | None, ...], ...]
     failures: tuple[Failure | None, ...]
     seconds: float
+    sensors: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Round:
@@ -52,7 +54,8 @@ class Round:
             for f in value["failures"]
         )
         latency = tuple(tuple(row) for row in value["latency_us"])
-        return Round(tuple(value.get("order", ())), latency, failures, float(value.get("seconds", 0.0)))
+        seconds, sensors = float(value.get("seconds", 0.0)), dict(value.get("sensors") or {})
+        return Round(tuple(value.get("order", ())), latency, failures, seconds, sensors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def bench(arguments: Namespace) -> int:
     if arguments.json:
         print_json(_json(problem.name, arguments.repeats, measured, shapes, result))
     else:
-        print(_text(measured, shapes))
+        print("\n".join([_text(measured, shapes), *felt(result["rounds"])]))
     return 1 if any(m.failure for m in measured) else 0
 
 
@@ -116,6 +116,7 @@ def _json(
         "configurations": names,
         "sources": [{**asdict(m), "ratios": ratios(m)} for m in measured],
         "integrity": result.get("integrity"),
+        "sensors": [r.get("sensors") or {} for r in result["rounds"]],
     }
 
 
@@ -131,6 +132,17 @@ def _text(measured: Sequence[Measured], shapes: Sequence[Configuration]) -> str:
     repeats = max(m.repeats for m in measured)
     parts += ["", f"mean ± standard deviation over {repeats} interleaved repeats (geomean: of each repeat's geomean)"]
     return "\n".join([*parts, *(f"{short(m.name)} FAILED: {one_line(m.failure)}" for m in measured if m.failure)])
+
+
+def felt(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line on what the device's sensors said during the rounds, where it has any."""
+    seen = {
+        name: [v for r in rounds for v in (r.get("sensors") or {}).get(name, ()) if v is not None]
+        for name in ("clock_mhz", "power_w", "temperature_c")
+    }
+    units = zip(seen.values(), ("MHz", "W", "°C"), strict=True)
+    parts = [f"{min(values):.0f} to {max(values):.0f} {unit}" for values, unit in units if values]
+    return [f"device after each configuration: {', '.join(parts)}"] if parts else []
 
 
 def _laid_out(columns: Mapping[str, Sequence[str]]) -> str:

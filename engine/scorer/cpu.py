@@ -59,6 +59,9 @@ class CpuDevice:
 
         return LocalWorker(self.judge, name)
 
+    def sensors(self) -> None:
+        """Nothing to tell: a shared processor's clock is not this judge's."""
+
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What the compiler did, and how far each configuration is from the peak."""
         from engine.scorer.profile import profile

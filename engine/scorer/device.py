@@ -13,6 +13,7 @@ from engine.record.scores import Check
 from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.problem import Configuration, Problem
+from engine.scorer.sensors import Reading
 from engine.scorer.timing import Plan
 from engine.scorer.toolchain import Toolchain
 from engine.scorer.worker import Runs
@@ -71,6 +72,10 @@ class Device(Protocol):
 
     def baseline(self, name: str) -> Runs:
         """A baseline that answers calls as a worker would. Raises ScorerError for an unknown name."""
+        ...
+
+    def sensors(self) -> Reading | None:
+        """Clock, power and temperature now, where the device tells them."""
         ...
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from engine.scorer.build import Built, build
 from engine.scorer.evaluate import vary
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.problem import Configuration
+from engine.scorer.sensors import Reading, columns
 from engine.scorer.timing import quantile
 from engine.scorer.worker import Runs
 
@@ -30,12 +31,16 @@ FULL_CHECKS = 1 / 40
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: the order of the sources, latency per source and configuration, and who failed."""
+    """One round: the order of the sources, latency per source and configuration, and who failed.
+
+    `sensors` has clock_mhz, power_w and temperature_c as they were after each configuration; empty without sensors.
+    """
 
     order: tuple[int, ...]
     latency_us: tuple[tuple[float | None, ...], ...]
     failures: tuple[Failure | None, ...]
     seconds: float
+    sensors: dict[str, list[float | None]]
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value."""
@@ -104,6 +109,7 @@ def _round(
     order = _order(len(sources), index)
     workers: dict[int, Runs] = {}
     latencies: list[list[float | None]] = [[] for _ in sources]
+    readings: list[Reading | None] = []
     try:
         for at in order:
             _guarded(failures, at, lambda at=at: workers.update({at: _worker(bench, sources[at], built[at])}))
@@ -113,12 +119,14 @@ def _round(
             if holdouts and number == hidden_at:
                 _hidden(bench, sources, workers, vary(_RANDOM.choice(holdouts)), options, failures)
             times = _block(bench, workers, order, shape, options, failures)
+            readings.append(bench.device.sensors())
             for at in range(len(sources)):
                 latencies[at].append(quantile(times[at]) if times.get(at) and failures[at] is None else None)
     finally:
         for worker in workers.values():
             worker.close()
-    return Round(order, tuple(tuple(row) for row in latencies), tuple(failures), time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    return Round(order, tuple(tuple(row) for row in latencies), tuple(failures), seconds, columns(readings))
 
 
 def _hidden(

@@ -17,6 +17,7 @@ from engine.scorer.cuda.judge import CudaBaseline, CudaJudge
 from engine.scorer.cuda.worker import ConfinedCudaWorker, CudaWorker, SameUserCudaWorker, reached
 from engine.scorer.hands import Hands
 from engine.scorer.problem import Problem
+from engine.scorer.sensors import Reading, Sensors
 from engine.scorer.timing import Plan
 from engine.scorer.worker import Runs
 
@@ -50,6 +51,8 @@ class CudaDevice:
         self._runner = tools.runner(self.toolchain)
         self._kind: type[CudaWorker] | None = None
         self._held = ""
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        self._sensors = Sensors(f"GPU-{getattr(properties, 'uuid', '')}")  # torch older than 2.4 does not know it
         self.limit_gflops: float | None = DENSE_BF16_GFLOPS.get(torch.cuda.get_device_capability())
 
     def label(self) -> str:
@@ -95,6 +98,10 @@ class CudaDevice:
             raise ScorerError(f"{self.judge.problem.name}: no baseline {name!r}; it has {', '.join(known)}")
         worker: Any = CudaBaseline(known[name])
         return worker  # type: ignore[no-any-return]
+
+    def sensors(self) -> Reading | None:
+        """What NVML says of this device now."""
+        return self._sensors.read()
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What ptxas says, what the machine code is made of, and how far each configuration is from the roofline."""
