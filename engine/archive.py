@@ -58,7 +58,7 @@ def pack(run: RunFolder, file: Path, *, forget: Sequence[str] = (), artifacts: C
         laid = lay_out(run, Path(place) / run.name, forget=forget, leave_out=_CHOSEN[artifacts])
         fd, name = tempfile.mkstemp(dir=_parent(file), prefix=f".{file.name}-")
         try:
-            with os.fdopen(fd, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as tar:
+            with os.fdopen(fd, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6) as tar:
                 tar.add(laid.path, arcname=run.name)
             Path(name).replace(file)
         except BaseException:

@@ -88,7 +88,7 @@ def _versions(versions: tuple[Version, ...], seq: int, head: int | None) -> tupl
     while head is not None and head in known and head not in line:
         line.add(head)
         head = known[head].parent
-    return tuple(replace(v, active=n in line) for n, v in known.items())
+    return tuple(v if v.active == (n in line) else replace(v, active=n in line) for n, v in known.items())
 
 
 def _attempts(reader: Reader, before: int) -> tuple[Attempt, ...]:

@@ -19,6 +19,8 @@ from engine.record.journal import connect
 from engine.record.schema import MARKED, TALLIED, version_of
 from engine.record.scores import Score
 
+CACHE_KIB = 8000  # a room's page of attempts lies on more of the file than SQLite's own 2 MB hold
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -170,6 +172,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = connect(path, write=False)
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         found = version_of(self._db)
         self._tallied, self._marked = found >= TALLIED, found >= MARKED
 
