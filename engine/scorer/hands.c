@@ -2,7 +2,7 @@
  * what it measures. Loaded into the judge, never into a worker. One rule: the candidate is frozen whenever this code
  * touches its inputs or its output, except between "go" and "done".
  *
- * Timing one call (notes: scoring, section 2.4):  the worker is stopped; the request is already in its pipe; the clock
+ * Timing one call: the worker is stopped; the request is already in its pipe; the clock
  * starts; SIGCONT; its reply arrives; the clock stops; random elements of the output are copied; SIGSTOP; wait until
  * every thread has stopped. Starting the clock before SIGCONT leaves no moment in which inputs can be seen untimed.
  */
@@ -102,8 +102,6 @@ int hands_freeze(int pid, int64_t timeout_ns) {
         if (spins > 4) usleep(20);
     }
 }
-
-int hands_thaw(int pid) { return kill(pid, SIGCONT) == 0 ? DONE : GONE; }
 
 /* Wait for one reply. DONE, TIMED_OUT, GONE (the pipe closed) or BROKEN. */
 int hands_wait(int reply_fd, Reply *reply, int64_t timeout_ns) {

@@ -111,10 +111,6 @@ class Hands:
         """Stop a process and wait until each of its threads has stopped."""
         return int(self._lib.hands_freeze(pid, ctypes.c_int64(int(timeout_s * 1e9))))
 
-    def thaw(self, pid: int) -> int:
-        """Let a frozen process go on."""
-        return int(self._lib.hands_thaw(pid))
-
     def wait(self, fd: int, timeout_s: float) -> tuple[int, Reply]:
         """One reply, or why there is none."""
         reply = Reply()

@@ -1,7 +1,7 @@
 """The judge: draws the inputs, owns the clock, checks the output, decides. It never loads candidate code.
 
 One rule: a call counts only when its own output was checked. Timed calls, warm-up calls and checked calls are the
-same calls, with inputs from the same law, so a candidate cannot tell them apart (notes: scoring, section 2).
+same calls, with inputs from the same law, so a candidate cannot tell them apart.
 """
 
 from __future__ import annotations
