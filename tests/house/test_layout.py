@@ -85,6 +85,11 @@ def test_no_machines_paths_and_no_registry_lie_in_the_tree():
     assert not found
 
 
+def test_no_module_points_to_pages_that_do_not_lie_in_the_tree():
+    elsewhere = re.compile(r"notes: \w+, |the notes' |INTERFACES")
+    assert not [p for p in sources() if elsewhere.search(p.read_text("utf-8"))]
+
+
 def test_every_page_of_knowledge_says_what_it_claims_and_where_from():
     pages = [p for p in tracked() if p.relative_to(ROOT).parts[0] == "knowledge" and p.suffix == ".md"]
     for page in (p for p in pages if p.name != "README.md"):
