@@ -154,6 +154,7 @@ class AvoApp(App[int]):
             self.presence.leave()
         if self._reader is not None:
             self._reader.close()
+        self.write_beside(terminal.BLANK)
 
     def _remember(self) -> None:
         if self._live and not self._replay and self.snapshot.at is None:

@@ -119,6 +119,10 @@ def osc52(text: str, env: Mapping[str, str]) -> str:
     return sequence
 
 
+# Written before the room gives the screen back. Where there is no second screen (GNU screen as it comes, a console),
+# its picture would else stay, with the prompt in the midst of it.
+BLANK = "\x1b[0m\x1b[H\x1b[2J"
+
 _TITLED = ("xterm", "screen", "tmux", "rxvt", "alacritty", "foot", "wezterm", "kitty", "ghostty", "st-", "konsole")
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from avo_tui.presence import Presence
 from avo_tui.summary import Summaries
 from engine.record.commands import send
 from engine.record.config import RunConfig, ScorerConfig, from_table, load
-from engine.record.errors import ConfigError, UsageError
+from engine.record.errors import AvoError, ConfigError, UsageError
 from engine.record.run import RunFolder, runs_directory
 
 if TYPE_CHECKING:
@@ -229,7 +230,13 @@ def _has_room(arguments: Namespace) -> bool:
 def _room(folder: RunFolder, *, readonly: bool) -> int:
     from avo_tui import app
 
-    return app.main(folder, readonly=readonly)
+    code = app.main(folder, readonly=readonly)
+    if code:
+        return code
+    with suppress(AvoError), Summaries(folder) as summaries:
+        if summaries.take().engine_alive:
+            print(f"run {folder.name} goes on; 'avo attach {handle(folder)}' comes back to it")
+    return code
 
 
 def _plain(folder: RunFolder, *, readonly: bool, started: launch.Started | None = None) -> int:

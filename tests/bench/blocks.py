@@ -1,6 +1,7 @@
 """The room as `avo attach` shows it, with a clock on its event loop.
 
-python -m tests.bench.blocks RUN: with AVO_BLOCKS=FILE the longest callbacks (seconds) are written there at the end.
+python -m tests.bench.blocks RUN: with AVO_BLOCKS=FILE the longest callbacks (seconds) are written there at the end;
+with AVO_HURRY=1 it takes every change at once, so that days of redraws pass in minutes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from avo_tui import feed
 from avo_tui.app import main
 from engine.record.run import RunFolder
 
 STARTUP_S = 2.0  # imports and the first layout happen before anyone can press a key
 ENDING_S = 1.0  # and leaving waits for the terminal's reader
 WORTH_S = 0.005
+HURRIED_S = 0.002
 
 
 def watch() -> list[tuple[float, float]]:
@@ -40,6 +43,8 @@ def watch() -> list[tuple[float, float]]:
 if __name__ == "__main__":
     where, born = os.environ.get("AVO_BLOCKS"), time.monotonic()
     long = watch() if where else []
+    if os.environ.get("AVO_HURRY"):
+        feed.TICK_S = feed.POLL_S = HURRIED_S
     code = main(RunFolder(Path(sys.argv[1])))
     if where:
         left = time.monotonic() - ENDING_S

@@ -13,27 +13,29 @@ import json
 import os
 import random
 import re
+import select
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.record import events as ev
 from engine.record.journal import Journal
 from engine.record.liveness import identity
+from engine.record.reader import Reader
 from engine.record.run import RunFolder
 from tests.room import long, stage
 from tests.room.terminal import Terminal
 
 ROOM = (sys.executable, "-m", "tests.bench.blocks")
 HZ = os.sysconf("SC_CLK_TCK")
-DAY_EVENTS = 86_400  # an event a second
+PARTS = 60  # of a simulated time; memory is read after each
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,10 @@ def engine(run: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def room(run: RunFolder, blocks: Path | None = None) -> Iterator[Terminal]:
+def room(run: RunFolder, blocks: Path | None = None, *, hurry: bool = False) -> Iterator[Terminal]:
     """The room, attached and painted."""
     env = {"AVO_BLOCKS": str(blocks)} if blocks else {}
+    env |= {"AVO_HURRY": "1"} if hurry else {}
     with Terminal([*ROOM, str(run.path)], width=120, height=40, env=env) as t:
         t.until("LIVE", 30)
         t.settle(1.2)
@@ -217,7 +220,7 @@ def visit(t: Terminal) -> None:
     """Go through the views, a review and the past, for what may block."""
     for key in ("2", "o", "o", "3", "4", "5", "6", "o", "7", "1", "[", "[", "f", "?", "esc", "3", "enter"):
         t.press(key)
-        t.settle(0.1, 0.6)
+        t.settle(0.3 if key == "esc" else 0.1, 0.6)  # a key right after Esc is one with Alt
     t.until(r"1 Diff")
     t.press("esc")
     t.gone("1 Diff")
@@ -264,23 +267,61 @@ def freshness(run: RunFolder, times: int) -> list[Figure]:
     return [Figure("event to screen, p99", "ms", 200, quantile(took, 0.99))]
 
 
-def growth(run: RunFolder, hours: float) -> list[Figure]:
-    """Memory after some simulated hours: an event a second, written as fast as the room takes them."""
-    left = int(DAY_EVENTS * hours / 24)
-    with room(run) as t, Journal.open(run.journal) as journal:
-        feed(t, journal, 2_000)
-        before = memory_mb(t)
-        feed(t, journal, left)
-        t.settle(1.5, 5.0)
-        after = memory_mb(t)
-    return [Figure(f"memory growth over {hours:g} simulated hours", "MB", 20, max(after - before, 0.0))]
+def growth(run: RunFolder, hours: float, redraws: int, looks: int = 5) -> list[Figure]:
+    """Memory over simulated hours: an event a second, an attempt every ten minutes, a person who looks round a few
+    times, and so many redraws an hour. The first twentieth warms up; the slope is that of the hours after it.
+    """
+    with room(run, hurry=True) as t, Journal.open(run.journal) as journal:
+        life, sizes = Life(journal), list[tuple[float, float]]()
+        for part in range(PARTS):
+            for _ in range(int(redraws * hours / PARTS)):
+                life.go_on(3600 // redraws)
+                drain(t)
+            if part % (PARTS // looks) == 0:
+                t.press("ctrl+l")
+                t.settle(0.3, 2.0)
+                visit(t)
+            drain(t, 0.3)
+            sizes.append(((part + 1) * hours / PARTS, memory_mb(t)))
+        t.press("ctrl+l")
+        t.settle(0.3, 2.0)
+    warm = sizes[PARTS // 20 :]
+    name = f"over {hours:g} simulated hours, {redraws * hours:,.0f} redraws"
+    return [
+        Figure(f"memory growth {name}", "MB", 20, max(max(size for _, size in warm) - warm[0][1], 0.0)),
+        Figure("and its slope", "kB/hour", 20_000 / 72, max(slope(warm) * 1000, 0.0)),
+    ]
 
 
-def feed(t: Terminal, journal: Journal, events: int) -> None:
-    """Write events in pages that the room takes whole."""
-    for n in range(0, events, 300):
-        journal.append(*(long.fact(n + i) for i in range(300)))
-        t.pump(0.02)
+class Life:
+    """What a run writes as it lives: words and tools, and after each 600 of them an attempt."""
+
+    def __init__(self, journal: Journal) -> None:
+        with Reader(journal.path) as reader:
+            newest = reader.tail(1, kinds=("attempt",))[0].event()
+            self._attempt = reader.attempts(limit=1)[0].attempt
+        assert isinstance(newest, ev.AttemptScored)
+        self._journal, self._like, self._written = journal, newest, 0
+
+    def go_on(self, events: int) -> None:
+        """The next events, in one transaction, so that one redraw takes them."""
+        facts: list[ev.Event] = [long.fact(self._written + i) for i in range(events)]
+        self._written += events
+        if self._written % 600 < events:
+            self._attempt += 1
+            facts.append(replace(self._like, attempt=self._attempt, source_hash=f"{self._attempt:064x}"))
+        self._journal.append(*facts)
+
+
+def drain(t: Terminal, seconds: float = 0.004) -> None:
+    """Take what the room writes without looking at it, which would take longer than the room does."""
+    while select.select([t._master], [], [], seconds)[0] and os.read(t._master, 65536):
+        seconds = 0.002
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the line that lies nearest to the points."""
+    return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
 
 
 def deaf(run: RunFolder, seconds: float) -> list[Figure]:
@@ -329,7 +370,7 @@ ALL: dict[str, Callable[[RunFolder], list[Figure]]] = {
     "quiet": lambda run: quiet(run, 30.0),
     "freshness": lambda run: freshness(run, 100),
     "deaf": lambda run: deaf(run, 10.0),
-    "growth": lambda run: growth(run, 72.0),
+    "growth": lambda run: growth(run, 72.0, 120),
 }
 
 

@@ -54,7 +54,7 @@ def fact(i: int) -> ev.Event:
         return ev.Said(f"Thought {i}: the tile word{i % 977} waits for loads.", i)
     if i % 3 == 2:
         return ev.ToolStarted(f"c{i // 3}", "shell", {"command": f"make {i}"}, i)
-    return ev.ToolFinished(f"c{i // 3}", "shell", True, f"built {i}\nin 2 s", 2.0)
+    return ev.ToolFinished(f"c{i // 3 - 1}", "shell", True, f"built {i}\nin 2 s", 2.0)
 
 
 def _row(event: ev.Event) -> tuple[str, str, str]:

@@ -53,5 +53,12 @@ def test_a_terminal_that_stops_reading_neither_slows_the_engine_nor_loses_the_en
 
 
 def test_memory_does_not_grow_with_the_events_that_pass(run: RunFolder):
-    (figure,) = bench.growth(run, 2.0)
-    assert figure.measured < figure.target
+    grown, _ = bench.growth(run, 2.0, 60, looks=1)
+    assert grown.measured < grown.target
+
+
+@pytest.mark.soak
+def test_three_days_with_a_redraw_every_second_keep_the_memory(run: RunFolder):
+    grown, slope = bench.growth(run, 72.0, 3600)
+    assert grown.measured < grown.target
+    assert slope.measured < slope.target
