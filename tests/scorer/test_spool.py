@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data import kernels_directory
 from engine.host import Host
 from engine.record.config import ScorerConfig
 from engine.record.errors import ScorerError
@@ -189,11 +190,11 @@ async def test_a_command_that_wraps_the_scorer_is_as_good_as_none(tmp_path):
         await host.close()
 
 
-def test_a_copy_of_the_engine_and_one_problem_scores_on_a_bare_host(tmp_path):
-    """An empty folder with engine/ and a problem; of all installed packages only torch can be found."""
+@pytest.fixture
+def bare(tmp_path):
+    """A folder with engine/ and one problem; of all installed packages only torch can be found. Asks one request."""
     place, packages = tmp_path / "bare", tmp_path / "packages"
     shutil.copytree(ROOT / "engine", place / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(SMALL, place / "problem")
     torch = importlib.util.find_spec("torch")
     assert torch is not None
     assert torch.origin is not None
@@ -207,11 +208,27 @@ def test_a_copy_of_the_engine_and_one_problem_scores_on_a_bare_host(tmp_path):
         "import sys, runpy; sys.path[:0] = sys.argv[1:3]; sys.argv = ['engine.scorer']; "
         "runpy.run_module('engine.scorer', run_name='__main__', alter_sys=True)"
     )
-    request = {"op": "score", "source": str(place / "problem" / "seed"), "problem": str(place / "problem")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(place), str(packages)],
-        input=json.dumps({**request, "suite": "quick", "threads": 1}), cwd=place, capture_output=True, text=True,
-        timeout=DEADLINE_S, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["correct"]
+
+    def ask(problem: Path, **fields):
+        shutil.copytree(problem, place / "problem", ignore=shutil.ignore_patterns("lineages", "playbook", "best"))
+        request = {**fields, "source": str(place / "problem" / "seed"), "problem": str(place / "problem")}
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code, str(place), str(packages)],
+            input=json.dumps(request), cwd=place, capture_output=True, text=True,
+            timeout=DEADLINE_S, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return ask
+
+
+def test_a_copy_of_the_engine_and_one_problem_scores_on_a_bare_host(bare):
+    assert bare(SMALL, op="score", suite="quick", threads=1)["correct"]
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on this machine")
+def test_a_bare_host_with_nvcc_and_no_gpu_builds_a_cuda_candidate(bare):
+    made = bare(kernels_directory() / "mha_cuda", op="build", architecture="90a")
+    assert made["built"], made["log"]
+    assert made["machine"] == "sm_90a"

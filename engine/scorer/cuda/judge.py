@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -47,16 +48,17 @@ class CudaJudge:
     def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: Full = False) -> Call:
         """One block of calls on fresh inputs, each output checked. Raises CandidateFailed."""
         scale = shape.scale * (_RANDOM.uniform(0.5, 1.5) if shape.holdout else 1.0)
-        block = self.arena.place(shape, scale, _shifts(shape))
-        special = [row for call in block.calls for row in _plant(call, block)]
-        self.arena.keep()
-        latency_us = worker.run(block, timeout_s)  # type: ignore[arg-type]
-        early = self._sampled(block)
-        error, rows = self._check(block, special, full=is_full(full, latency_us))
-        if not torch.equal(early(), early.first):
-            raise fail(
-                "integrity", "it answered before it was done: sampled outputs changed after the reply", shape.name
-            )
+        with _enough_memory(shape.name):
+            block = self.arena.place(shape, scale, _shifts(shape))
+            special = [row for call in block.calls for row in _plant(call, block)]
+            self.arena.keep()
+            latency_us = worker.run(block, timeout_s)  # type: ignore[arg-type]
+            early = self._sampled(block)
+            error, rows = self._check(block, special, full=is_full(full, latency_us))
+            if not torch.equal(early(), early.first):
+                raise fail(
+                    "integrity", "it answered before it was done: sampled outputs changed after the reply", shape.name
+                )
         return Call(latency_us, error, rows)
 
     def close(self) -> None:
@@ -125,6 +127,17 @@ class CudaJudge:
             f"allowed {self.problem.tolerance:g}"
         )
         return fail("check", reason, shape.name, error=largest)
+
+
+@contextmanager
+def _enough_memory(name: str) -> Iterator[None]:
+    """A worker can take the device's memory that its check needs: that is its failure, and the next one's chance."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        reason = "device memory ran out during its check: it, or another program on this GPU, holds too much of it"
+        raise fail("crash", reason, name, log=str(error)) from error
 
 
 class Sampled:

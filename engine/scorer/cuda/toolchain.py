@@ -18,11 +18,11 @@ _PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 
 
 @cache
-def find(architecture: str) -> Toolchain:
-    """nvcc for one architecture ("90a"). Raises ScorerError when there is none."""
+def find(architecture: str, places: tuple[str, ...] = _PLACES) -> Toolchain:
+    """nvcc on PATH, else in `places`, for one architecture ("90a"). Raises ScorerError when there is none."""
     if not re.fullmatch(r"\d{2,3}[af]?", architecture):
         raise UsageError(f"architecture {architecture!r} is none; write 80, 90a or sm_100a")
-    path = shutil.which("nvcc") or next((p for p in _PLACES if Path(p).is_file()), None)
+    path = shutil.which("nvcc") or next((p for p in places if Path(p).is_file()), None)
     if path is None:
         raise ScorerError("no nvcc on PATH; install the CUDA toolkit, for example: apt-get install nvidia-cuda-toolkit")
     out = subprocess.run([path, "--version"], capture_output=True, text=True, env=tools.environment(), timeout=60)
