@@ -211,6 +211,7 @@ def _judging(commands: Any) -> None:
     _scoring(bench)
     bench.add_argument("source", metavar="SOURCE", nargs="+", help="a folder of sources, one source file, or RUN@vN")
     bench.add_argument("--repeats", type=_count, default=10, metavar="N", help="interleaved rounds (default 10)")
+    bench.add_argument("--rest", type=_seconds, default=0.0, metavar="S", help="seconds of rest before each turn (0)")
     _command(commands, "doctor", "doctor:doctor", "say what this machine can do, and what is missing").add_argument(
         "--runs", metavar="DIR", help="where runs live"
     )
@@ -312,6 +313,10 @@ def _count0(text: str) -> int:
 
 def _speed(text: str) -> float:
     return math.inf if text == "max" else _positive(text)
+
+
+def _seconds(text: str) -> float:
+    return 0.0 if text == "0" else _positive(text)
 
 
 def _positive(text: str) -> float:

@@ -61,6 +61,7 @@ def bench(arguments: Namespace) -> int:
             "configurations": chosen,
             "rounds": arguments.repeats,
             "first": 0,
+            "rest_s": arguments.rest,
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip

@@ -32,6 +32,8 @@ class Options:
     build_timeout_s: float = 120.0
     call_timeout_s: float = 60.0
     unsafe: bool = False
+    rest_s: float = 0.0
+    """How long a device rests before each source's turn in a round: figures of a rested device, not of a hot one."""
 
 
 @dataclass(slots=True)

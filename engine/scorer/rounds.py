@@ -164,10 +164,11 @@ def _block(
     options: Options,
     failures: list[Failure | None],
 ) -> dict[int, list[float]]:
-    """One configuration: each source once to warm up, then there and back."""
+    """One configuration: each source once to warm up, then there and back; each turn may begin with a rest."""
     times: dict[int, list[float]] = {}
     left: dict[int, int] = {}
     for at in order:
+        _rest(bench, options.rest_s)
         first = _call(bench, workers, at, shape, options, failures)
         if first is not None:
             more = bench.device.pairing.more_calls(first)
@@ -175,11 +176,21 @@ def _block(
     for half in (order, tuple(reversed(order))):
         for at in half:
             share = (left.get(at, 0) + 1) // 2
+            if share:
+                _rest(bench, options.rest_s)
             for _ in range(share):
                 latency = _call(bench, workers, at, shape, options, failures)
                 if latency is not None:
                     times[at].append(latency)
     return times
+
+
+def _rest(bench: Bench, seconds: float) -> None:
+    """Let the device cool and its clock rise. A cancel ends the rest."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        bench.children.check()
+        time.sleep(min(left, 0.1))
 
 
 def _call(

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +72,7 @@ class Server:
 
             sources = every(bench.judge, [str(s) for s in _needed(request, "sources")])
             count, first = int(request.get("rounds", 2)), int(request.get("first", 0))
+            options = replace(options, rest_s=float(request.get("rest_s") or 0.0))
             return rounds(bench, sources, options, emit, count=count, first=first)
         if operation == "baseline":
             from engine.scorer.baselines import names

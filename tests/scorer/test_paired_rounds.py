@@ -46,6 +46,14 @@ def test_the_order_turns_from_round_to_round(scorer: Scorer):
     assert again[0]["order"] == first[1]["order"]
 
 
+def test_a_rest_that_is_asked_for_comes_before_each_turn(scorer: Scorer):
+    (rested,) = rounds(scorer, TILED, NAIVE, configurations=["full_128"], rounds=1, rest_s=0.2)["rounds"]
+    (hurried,) = rounds(scorer, TILED, NAIVE, configurations=["full_128"], rounds=1)["rounds"]
+    turns = 2 * 3  # of two sources: to warm up, there and back
+    assert rested["seconds"] >= turns * 0.2
+    assert rested["seconds"] > hurried["seconds"]
+
+
 def test_the_faster_source_is_the_faster_one(scorer: Scorer, candidate):
     eight_times = """#define attention_forward once
 #include "once.inc"
