@@ -95,14 +95,14 @@ def distil(run: RunFolder) -> str | None:
     """The page's text, or None when there is nothing to learn from."""
     problem = load(run.config).problem
     with Reader(run.journal) as reader:
-        versions, attempts = reader.versions(), reader.attempts(limit=100_000)
-        if not versions or len(attempts) < 2:
+        versions = reader.versions()
+        if not versions or reader.counts()[1] < 2:
             return None
         paid = sorted((v for v in versions if v.version and v.verdict == "improved"), key=lambda v: -(v.ratio or 0.0))
         sections = {
-            "What paid": [_paid(v, attempts) for v in paid[:ROWS]],
-            "What did not pay": list(_unpaid(attempts)),
-            "What was not correct": list(_incorrect(attempts)),
+            "What paid": [_paid(v, reader.attempt(v.attempt)) for v in paid[:ROWS]],
+            "What did not pay": list(_unpaid(reader.each_attempt())),
+            "What was not correct": list(_incorrect(reader.each_attempt())),
             "What the person asked for": list(_asked(reader)),
             "Notes of the operator": list(_notes(reader)),
             "The machine": list(_machine(reader)),
@@ -139,8 +139,7 @@ def _gain(best: Version, versions: Mapping[int, Version]) -> float:
     return gain
 
 
-def _paid(v: Version, attempts: Sequence[Attempt]) -> str:
-    attempt = next((a for a in attempts if a.attempt == v.attempt), None)
+def _paid(v: Version, attempt: Attempt | None) -> str:
     why = f" {_short(attempt.hypothesis)}" if attempt and attempt.hypothesis else ""
     span = f" ({v.low:.3f} to {v.high:.3f})" if v.low and v.high else ""
     return f"- {v.ratio or 0:.3f}x{span}: {_short(v.name)}.{why} [v{v.version}, a{v.attempt}]"

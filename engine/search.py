@@ -39,6 +39,7 @@ STILL_S = 5.0
 FAULTS = 3
 WARNINGS_READ = 200
 SUBMIT_GRACE_S, SUBMIT_GRACE = 60.0, 0.1
+ENGINE_CACHE_KIB = 2000  # an engine asks for little at a time, and stays small for weeks
 
 
 class Finished(Exception):
@@ -55,7 +56,7 @@ class Search:
         self.stop_reason = ""
         self.problem = problems.load(config.problem_path)
         self.journal = open_journal(folder)
-        self.reader = Reader(folder.journal)
+        self.reader = Reader(folder.journal, cache_kib=ENGINE_CACHE_KIB)
         self.limits = budget.current(config.limits, self.reader.meta("limits"))
         self.watch = Stopwatch(float(self.reader.meta("elapsed_s") or 0.0))
         self.lineage = open_lineage(folder, self.reader)

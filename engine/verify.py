@@ -192,7 +192,7 @@ _HEAD = (
 def _named_logs(run: RunFolder, reader: Reader) -> Iterator[Finding]:
     """Logs that the journal names and the housekeeping has not taken away on purpose."""
     dropped = reader.meta(LOGS_DROPPED)
-    for attempt in reader.attempts(limit=10_000_000):
+    for attempt in reader.each_attempt():
         kept = dropped is None or attempt.created_at >= float(dropped)
         if attempt.log and kept and run.log(attempt.log) is None:
             yield Finding("artifacts", f"{attempt.log} of a{attempt.attempt} is missing", "nothing depends on it")

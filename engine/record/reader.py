@@ -19,7 +19,7 @@ from engine.record.journal import connect
 from engine.record.schema import MARKED, TALLIED, version_of
 from engine.record.scores import Score
 
-CACHE_KIB = 8000  # a room's page of attempts lies on more of the file than SQLite's own 2 MB hold
+CACHE_KIB = 8000  # a viewer's page of attempts lies on more of the file than SQLite's own 2 MB hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +169,10 @@ class Hit:
 class Reader:
     """A read-only view of one journal. Not shared between threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cache_kib: int = CACHE_KIB) -> None:
         self.path = path
         self._db = connect(path, write=False)
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self._db.execute(f"PRAGMA cache_size = -{int(cache_kib)}")
         found = version_of(self._db)
         self._tallied, self._marked = found >= TALLIED, found >= MARKED
 
@@ -249,6 +249,10 @@ class Reader:
         sql = f"SELECT {_ATTEMPT} FROM attempts WHERE attempt < ? ORDER BY attempt DESC LIMIT ?"
         rows = self._db.execute(sql, (before or 2**62, limit)).fetchall()
         return [_attempt(row) for row in rows[::-1]]
+
+    def each_attempt(self) -> Iterator[Attempt]:
+        """Every attempt, oldest first, one at a time: a week has more of them than should lie in memory."""
+        yield from (_attempt(row) for row in self._db.execute(f"SELECT {_ATTEMPT} FROM attempts ORDER BY attempt"))
 
     def attempt(self, number: int) -> Attempt | None:
         """One attempt by its number."""
