@@ -9,6 +9,7 @@ import pytest
 from engine import archive
 from engine.data import kernels_directory
 from engine.lineage import Lineage
+from engine.operators.playbook import catalogue, edits
 from engine.record.reader import Reader
 from engine.record.run import RunFolder
 
@@ -41,6 +42,16 @@ def test_the_best_kernel_is_the_incumbent_of_the_lineage_it_names(best, tmp_path
     kept = Lineage(run.lineage).files(version)
     assert {name: (best / name).read_bytes() for name in FILES} == {name: kept[name] for name in FILES}
     assert sorted(p.name for p in best.iterdir()) == sorted([*FILES, "README.md", "MEASURED.md"])
+
+
+def test_the_last_direction_leads_from_the_version_before_to_the_best_kernel(tmp_path):
+    best = kernels_directory() / "mha_cuda" / "best"
+    version, lineage = named(best)
+    kept = Lineage(RunFolder(archive.unpack(lineage, tmp_path).path).lineage).files(version - 1)
+    known = {d.id: d for d in catalogue.load(best.parent / "playbook").directions}
+    edited = edits.apply({name: data.decode() for name, data in kept.items()}, known["zero-and-one-count"].edits)
+    assert edited.sources is not None, edited.reason
+    assert {name: edited.sources[name] for name in FILES} == {name: (best / name).read_text() for name in FILES}
 
 
 @pytest.mark.parametrize("best", BEST, ids=lambda p: p.parent.name)

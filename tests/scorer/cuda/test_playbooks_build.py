@@ -4,13 +4,18 @@ No device is needed. A direction that is kept because it failed in the compiler 
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from engine import archive
 from engine.data import kernels_directory
+from engine.lineage import Lineage
 from engine.operators.playbook import catalogue, edits
+from engine.record.run import RunFolder
 
 NOT_CLEAN = {  # kept as a record of what the compiler made of them
     "q-registers-again": "spills and serialised wgmma",
@@ -19,8 +24,18 @@ NOT_CLEAN = {  # kept as a record of what the compiler made of them
 }
 # What directions that edit the incumbent may meet: each is built on every one of these that its `requires` allows.
 BASES = {
-    "mha_cuda": ("mha_cuda/playbook/36-causal-turns", "mha_cuda/playbook/40-pairs"),
-    "gqa_cuda": ("gqa_cuda/playbook/01-from-mha", "mha_cuda/playbook/40-pairs", "gqa_cuda/playbook/09-pairs"),
+    "mha_cuda": (
+        "mha_cuda/playbook/36-causal-turns",
+        "mha_cuda/playbook/40-pairs",
+        "mha_cuda/lineages/h200-1122@14",
+        "mha_cuda/best",
+    ),
+    "gqa_cuda": (
+        "gqa_cuda/playbook/01-from-mha",
+        "mha_cuda/playbook/40-pairs",
+        "gqa_cuda/playbook/09-pairs",
+        "gqa_cuda/best",
+    ),
 }
 DIRECTIONS = [
     pytest.param(name, direction, id=f"{name}-{direction.id}")
@@ -47,7 +62,15 @@ def candidates(name: str, direction: catalogue.Direction) -> Iterator[dict[str, 
             yield edited.sources
 
 
+@cache
 def files(place: str) -> dict[str, str]:
+    """Sources of a folder, or of a version of a shipped lineage (FOLDER@N)."""
+    folder, _, version = place.partition("@")
+    if version:
+        with tempfile.TemporaryDirectory() as scratch:
+            run = RunFolder(archive.unpack(kernels_directory() / folder, Path(scratch)).path)
+            kept = Lineage(run.lineage).files(int(version))
+        return {name: data.decode() for name, data in kept.items()}
     return {p.name: p.read_text() for p in (kernels_directory() / place).iterdir() if p.suffix in (".cu", ".cuh")}
 
 
