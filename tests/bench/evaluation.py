@@ -1,13 +1,16 @@
 """`make bench`, second part: where an evaluation's time goes, what the sandbox costs a build, and how well scores repeat.
 
     python tests/bench/evaluation.py [SOURCE] [PROBLEM]
+    python tests/bench/evaluation.py --run FOLDER     the same split for every evaluation that a run made
 
 Run it on a machine that does nothing else; the report says when it did.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -22,7 +25,10 @@ REPEATS = 10
 
 
 def main() -> int:
-    """Print the three tables."""
+    """Print the three tables, or the one of a run."""
+    if sys.argv[1:2] == ["--run"]:
+        of_run(Path(sys.argv[2]))
+        return 0
     source = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests" / "scorer" / "honest" / "tiled.cpp").resolve()
     problem = Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "kernels" / "mha_cpu").resolve()
     scorer = Scorer()
@@ -64,6 +70,19 @@ def split(scorer: Scorer, source: Path, problem: Path) -> None:
                 f"{work / s['seconds']:>20.0%}{s['integrity']['calls']:>7}{quiet(s)}"
             )
     print()
+
+
+def of_run(folder: Path) -> None:
+    """What the correct evaluations in a run's journal spent on building and running candidates, worst first."""
+    with sqlite3.connect(f"file:{folder / 'journal.db'}?mode=ro", uri=True) as journal:
+        scores = [json.loads(text) for (text,) in journal.execute("SELECT score FROM attempts WHERE correct")]
+    spent = [(s["build_seconds"] + s["candidate_seconds"], s) for s in scores]
+    spent.sort(key=lambda pair: pair[0] / pair[1]["seconds"])
+    for work, s in spent[:5]:
+        figure = f"{s['geomean_tflops'] * 1e3:.0f} GFLOPS"
+        print(f"{s['suite']:<8}{figure:>12}{s['seconds']:>9.2f} s{work / s['seconds']:>7.0%}{quiet(s)}")
+    whole = sum(s["seconds"] for _, s in spent)
+    print(f"all {len(spent):>4} evaluations {whole:>11.2f} s{sum(w for w, _ in spent) / whole:>7.0%}")
 
 
 def builds(scorer: Scorer, source: Path, problem: Path) -> None:
