@@ -32,7 +32,7 @@ def report(
     checks = [
         *_before(bench, candidate),
         *([own] if own else ()),
-        *(_during(bench, tally) if tally.calls or _started(failure) else ()),
+        *(_during(bench, tally) if tally.calls else ()),
     ]
     if failure is not None:
         checks = [c for c in checks if c.name != failure.check]
@@ -76,10 +76,6 @@ def _during(bench: Bench, tally: Tally) -> list[Check]:
     if limit is not None:
         checks.append(Check("physics", True, tally.physics, f"of {limit:.0f} GFLOPS, this device's arithmetic"))
     return checks
-
-
-def _started(failure: Failure | None) -> bool:
-    return failure is not None and failure.configuration is not None
 
 
 def _margin(bench: Bench, failure: Failure) -> float | None:

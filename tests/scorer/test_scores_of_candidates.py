@@ -102,6 +102,14 @@ def test_a_failure_has_its_stage_and_one_line_of_reason(scorer: Scorer, candidat
     assert len(failed_checks(score)) == 1
 
 
+def test_checks_that_were_not_reached_are_not_called_passed(scorer: Scorer, candidate):
+    folder = candidate('extern "C" void attention_forward() { __builtin_trap(); }')
+    checks = scorer.score(folder)["integrity"]["checks"]
+    assert [(c["name"], c["passed"]) for c in checks] == [
+        ("intake", True), ("sandbox", True), ("build", True), ("worker", False),
+    ]  # fmt: skip
+
+
 def test_a_source_that_is_missing_is_the_candidates_failure(scorer: Scorer, tmp_path: Path):
     assert scorer.score(tmp_path / "missing")["stage"] == "build"
 
