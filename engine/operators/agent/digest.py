@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 from engine.operators.agent.card import card, tokens_of
 from engine.record import events as ev
@@ -72,9 +73,11 @@ def _direction(d: Direction) -> str:
 
 def _outcomes(reader: Reader) -> str:
     """How all attempts ended, and the reasons that came most often."""
-    attempts = reader.attempts(limit=100_000)[1:]
-    ended = Counter(a.verdict or (f"failed at {a.stage}" if not a.correct else "not submitted") for a in attempts)
-    reasons = Counter(clip(a.reason, 120) for a in attempts if not a.correct and a.reason)
+    ended: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for a in islice(reader.each_attempt(), 1, None):
+        ended[a.verdict or (f"failed at {a.stage}" if not a.correct else "not submitted")] += 1
+        reasons[clip(a.reason, 120)] += not a.correct and bool(a.reason)
     lines = [f"- {count} {word}" for word, count in ended.most_common()]
     lines += [f"- {count} times: {reason}" for reason, count in reasons.most_common(5) if count > 1]
     return "\n".join(lines)
