@@ -15,6 +15,7 @@ from engine.record.reader import Reader
 
 ROOT = Path(__file__).parent.parent.parent
 SYSTEMD = Path("/lib/systemd/systemd")
+KEPT = f"kept-{os.getpid()}"  # no unit of this machine's is called so
 # A systemd refuses to run where none booted, so it gets a /run of its own that says so.
 BOOTED = f"mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec {SYSTEMD} --user"
 
@@ -125,7 +126,7 @@ class Manager:
 
     @staticmethod
     def _groups() -> list[Path]:
-        return [p for p in Path("/sys/fs/cgroup").rglob("avo-kept.service") if (p / "cgroup.procs").is_file()]
+        return [p for p in Path("/sys/fs/cgroup").rglob(f"avo-{KEPT}.service") if (p / "cgroup.procs").is_file()]
 
 
 @pytest.fixture
@@ -145,8 +146,8 @@ def manager(avo):
 
 
 def test_a_real_systemd_keeps_a_run_through_a_crash_and_a_power_cut(avo, manager):
-    folder = avo.start("kept")
-    made = avo("service", "install", "kept", "--json").json
+    folder = avo.start(KEPT)
+    made = avo("service", "install", KEPT, "--json").json
     assert made["started"], made
     assert [row["state"] for row in avo("service", "status", "--json").json] == ["active"]
     first = _engine(folder)
@@ -157,9 +158,9 @@ def test_a_real_systemd_keeps_a_run_through_a_crash_and_a_power_cut(avo, manager
     until(lambda: not Path(f"/proc/{second}").exists())
     manager.boot()
     until(lambda: _engine(folder) != second)
-    assert avo("stop", "kept").code == 0
+    assert avo("stop", KEPT).code == 0
     until(lambda: [row["state"] for row in avo("service", "status", "--json").json] == ["inactive"])
-    assert "kept by its service" in avo("resume", "kept").out
+    assert "kept by its service" in avo("resume", KEPT).out
     until(lambda: [row["state"] for row in avo("service", "status", "--json").json] == ["active"])
-    assert avo("service", "remove", "kept").code == 0
+    assert avo("service", "remove", KEPT).code == 0
     assert avo("service", "status", "--json").json == []
