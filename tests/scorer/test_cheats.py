@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from served import Scorer, failed_checks
 HERE = Path(__file__).parent
 CHEATS = sorted((HERE / "cheats").glob("*.cpp"))
 HONEST = sorted((HERE / "honest").glob("*.cpp"))
+# Between the kernel inside a cheat and itself lies noise; between a skipped call and an honest one, factors of ten.
+FASTER = 2.5
 TRACES = [Path("/tmp/avo-cheat-was-here"), Path("/tmp/avo-cheat-cache")]
 
 
@@ -52,25 +53,40 @@ def living_workers(cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def honest_gflops(scorer: Scorer) -> float:
-    """What the kernel inside every cheat reaches when it does not cheat."""
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "honest.cpp").write_text('#include "base.h"\nFORWARD(honest(q, k, v, o, s);)\n')
-        shutil.copy(HERE / "cheats" / "base.h", place)
-        results = [scorer.score(Path(place)) for _ in range(3)]
-    assert all(r["correct"] for r in results), results
-    return max(r["geomean_tflops"] for r in results)
+def honest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernel inside every cheat, without the cheat."""
+    place = tmp_path_factory.mktemp("honest")
+    (place / "honest.cpp").write_text('#include "base.h"\nFORWARD(honest(q, k, v, o, s);)\n')
+    shutil.copy(HERE / "cheats" / "base.h", place)
+    return place
+
+
+def outruns(scorer: Scorer, cheat: Path, honest: Path, suite: str) -> bool:
+    """Whether a cheat that was let through is faster than the kernel inside it, both measured in turns now: on a shared
+    machine a figure from another minute says little.
+    """
+    ratios = []
+    for _ in range(3):
+        results = [scorer.score(folder, suite=suite, call_timeout_s=2.0) for folder in (honest, cheat)]
+        assert results[0]["correct"], results[0]["reason"]
+        if not results[1]["correct"]:
+            return False
+        ratios.append(results[1]["geomean_tflops"] / results[0]["geomean_tflops"])
+        if ratios[-1] < FASTER:
+            return False
+    return min(ratios) >= FASTER
 
 
 @pytest.mark.parametrize("cheat", CHEATS, ids=lambda p: p.stem)
-def test_a_cheat_is_rejected_or_made_harmless(cheat: Path, scorer: Scorer, tmp_path: Path, honest_gflops: float):
+def test_a_cheat_is_rejected_or_made_harmless(cheat: Path, scorer: Scorer, tmp_path: Path, honest_folder: Path):
     expected, suite = expectation(cheat)
-    result = scorer.score(folder_of(cheat, tmp_path), suite=suite, call_timeout_s=2.0)
+    folder = folder_of(cheat, tmp_path)
+    result = scorer.score(folder, suite=suite, call_timeout_s=2.0)
     outcome = "harmless" if result["correct"] else result["stage"]
     matching = [e for e in expected if e[0] == outcome]
     assert matching, f"{outcome}: {result['reason']}\n{result['log'][-2000:]}"
     if outcome == "harmless":
-        assert result["geomean_tflops"] < 2.5 * honest_gflops, "faster than the kernel inside it"
+        assert not outruns(scorer, folder, honest_folder, suite), "faster than the kernel inside it"
     else:
         assert result["geomean_tflops"] is None
         assert result["reason"]
@@ -101,19 +117,18 @@ def test_nothing_of_a_candidate_lives_on(scorer: Scorer, cache: Path):
 @pytest.mark.soak
 @pytest.mark.parametrize("run", range(20))
 @pytest.mark.timeout(900)
-def test_the_whole_suite_comes_out_the_same_twenty_times(
-    run: int, scorer: Scorer, tmp_path: Path, honest_gflops: float
-):
+def test_the_whole_suite_comes_out_the_same_twenty_times(run: int, scorer: Scorer, tmp_path: Path, honest_folder: Path):
     wrong = []
     for cheat in CHEATS:
         expected, suite = expectation(cheat)
         place = tmp_path / cheat.stem
         place.mkdir()
-        result = scorer.score(folder_of(cheat, place), suite=suite, call_timeout_s=2.0)
+        folder = folder_of(cheat, place)
+        result = scorer.score(folder, suite=suite, call_timeout_s=2.0)
         outcome = "harmless" if result["correct"] else result["stage"]
         if outcome not in [e[0] for e in expected]:
             wrong.append((cheat.stem, outcome, result["reason"]))
-        elif outcome == "harmless" and result["geomean_tflops"] >= 2.5 * honest_gflops:
+        elif outcome == "harmless" and outruns(scorer, folder, honest_folder, suite):
             wrong.append((cheat.stem, outcome, "faster than the kernel inside it"))
     for kernel in HONEST:
         result = scorer.score(kernel)
