@@ -50,6 +50,7 @@ PAGE = 400
 PLAY_S = 0.2
 HOST_S = 15.0
 AHEAD_S = 0.5
+BELOW_S = 10.0
 GRACE_S = 0.5  # before a dialog takes keys
 T = TypeVar("T")
 
@@ -206,10 +207,26 @@ class AvoApp(App[int]):
         self._greet(before, snapshot)
         if snapshot.at is None and not self.player.playing:
             self.attention.look(snapshot, idle_s=time.monotonic() - self._key_at, blurred=not self.app_focus)
+        below = self._below_due(snapshot)
         for screen in self.screen_stack:
             show = getattr(screen, "show_moment", None)
-            if show is not None and screen.is_mounted:  # one that is just being made asks for the moment itself
+            # One that is just being made asks for the moment itself, as does one that comes to the top again.
+            if show is not None and screen.is_mounted and (below or screen is self.screen):
                 show(snapshot)
+
+    def _below_due(self, snapshot: Snapshot) -> bool:
+        """Whether what lies below a dialog is shown anew: at once when it is grave, else now and then.
+
+        Textual writes the whole screen again for each letter that changes below a dialog.
+        """
+        grave, now = (snapshot.state, snapshot.at, len(snapshot.alerts)), time.monotonic()
+        if grave == self._grave and now < self._below_at + BELOW_S:
+            return False
+        self._grave, self._below_at = grave, now
+        return True
+
+    _grave: object = None
+    _below_at = 0.0
 
     def _tick(self) -> None:
         """Once a second: the clock, the host, messages that are over, and whether anyone is there."""

@@ -33,7 +33,6 @@ VIEWS: dict[int, tuple[str, tuple[str, ...]]] = {
     6: ("Attempts", ("attempts",)),
     7: ("Context", ("context",)),
 }
-PANES = ("scores", "transcript", "trajectory", "versions", "output", "supervisor", "commands", "attempts", "context")
 _SLOT = (4, 5, 6, 7)
 
 

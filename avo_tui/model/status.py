@@ -132,7 +132,7 @@ def _last_gain(s: Snapshot) -> Line:
         return told
     at = gains[-1].created_at
     if s.ended_at is not None:
-        return (("last gain at ", "dim"), (show.elapsed(at - s.created_at), ""))
+        return (("last gain ", "dim"), (show.span(max(s.ended_at - at, 0.0)), ""), (" before the end", "dim"))
     return (("gain ", "dim"), (show.ago(s.taken_at - at), ""), *told)
 
 

@@ -37,6 +37,12 @@ class Acting(Screen[None]):
         if self.avo.readonly and any(k.acts and event.key in k.keys.split(",") for k in self.avo.keys):
             self.avo.may_act()
 
+    def on_screen_resume(self) -> None:
+        """Nothing lies above any more: show what was left out meanwhile."""
+        show = getattr(self, "show_moment", None)
+        if show is not None and self.is_mounted:
+            show(self.avo.snapshot)
+
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """What failed in the background is said; nothing vanishes."""
         self.avo.on_worker_state_changed(event)

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, TextArea
 
 from avo_tui.model import show
-from avo_tui.model.lines import Line
+from avo_tui.model.lines import Line, join
 from avo_tui.widgets.lines import Lines
 from engine.record.commands import DIRECTION_LIMIT, check_direction
 from engine.record.errors import UsageError
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _HINTS = (
     ("ctrl+s", "preview"),
     ("ctrl+r", "earlier"),
-    ("ctrl+o", "from a file"),
+    ("ctrl+o", "file"),
     ("ctrl+g", "$EDITOR"),
     ("Esc", "cancel"),
 )
-_WRITE: Line = tuple(span for key, word in _HINTS for span in ((key, "key"), (f" {word}  ", "dim")))
+_WRITE: Line = join((((key, "key"), (f" {word}", "dim")) for key, word in _HINTS), ("  ", ""))
 _SEND: Line = (("Enter", "key"), (" send  ", "dim"), ("Esc", "key"), (" edit on", "dim"))
 
 

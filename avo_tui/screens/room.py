@@ -379,8 +379,8 @@ class Room(Acting, Screen[None]):
         word = "find" if self.pane.searches else "filter"
         self._prompt_for(word, f"{word} in {self.pane.title.lower()}: ", self.pane.view.filter)
 
-    def _prompt_for(self, purpose: str, label: str, value: str = "") -> None:
-        self.prompt.ask(purpose, label, value)
+    def _prompt_for(self, purpose: str, label: str, value: str = "", words: Sequence[str] = ()) -> None:
+        self.prompt.ask(purpose, label, value, words)
         self.prompt.display = True
         self.arrange_panes()
         self.prompt.focus_input()
@@ -421,7 +421,9 @@ class Room(Acting, Screen[None]):
 
     def action_command(self) -> None:
         """Ask for a command."""
-        self._prompt_for("command", ":")
+        from avo_tui.screens import typed
+
+        self._prompt_for("command", ":", words=typed.WORDS)
 
     def action_palette(self) -> None:
         """Every action by name."""

@@ -120,3 +120,4 @@ _VERBS: dict[str, Callable[[Room, list[str], str], None]] = {
     "ascii": _ascii,
     "export": _export,
 }
+WORDS = tuple(_VERBS)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
 
 class Prompt(Horizontal):
-    """Asks for one line. Enter answers, Escape gives up, up and down recall earlier answers."""
+    """Asks for one line. Enter answers, Escape gives up, up and down recall earlier answers, Tab completes a word."""
 
     DEFAULT_CSS = """
     Prompt { height: 1; background: $background; }
@@ -38,6 +42,7 @@ class Prompt(Horizontal):
         self.purpose = ""
         self.history: dict[str, list[str]] = {}
         self._back = 0
+        self._words: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
         """A label and an input that never blinks."""
@@ -46,11 +51,12 @@ class Prompt(Horizontal):
         field.cursor_blink = False
         yield field
 
-    def ask(self, purpose: str, label: str, value: str = "") -> None:
-        """Ask anew."""
-        self.purpose, self._back = purpose, 0
+    def ask(self, purpose: str, label: str, value: str = "", words: Sequence[str] = ()) -> None:
+        """Ask anew; `words` are those with which an answer may begin."""
+        self.purpose, self._back, self._words = purpose, 0, words
         self.query_one(Static).update(label)
         field = self.query_one(Input)
+        field.suggester = SuggestFromList(words, case_sensitive=False) if words else None
         with field.prevent(Input.Changed):
             field.value = value
         field.cursor_position = len(value)
@@ -73,13 +79,25 @@ class Prompt(Horizontal):
         self.post_message(self.Answered(self.purpose, event.value))
 
     def on_key(self, event: events.Key) -> None:
-        """Escape gives up; up and down recall."""
+        """Escape gives up; up and down recall; Tab completes, and leaves the line to nothing else."""
         if event.key == "escape":
             event.stop()
             self.post_message(self.Answered(self.purpose, None))
         elif event.key in ("up", "down"):
             event.stop()
             self._recall(1 if event.key == "up" else -1)
+
+        elif event.key in ("tab", "shift+tab"):
+            event.stop()
+            self._complete()
+
+    def _complete(self) -> None:
+        field = self.query_one(Input)
+        found = [word for word in self._words if word.startswith(field.value.lower())]
+        if found:
+            same = takewhile(lambda letters: len(set(letters)) == 1, zip(*found, strict=False))
+            field.value = "".join(letters[0] for letters in same) + (" " if len(found) == 1 else "")
+            field.cursor_position = len(field.value)
 
     def _recall(self, by: int) -> None:
         past = self.history.get(self.purpose, [])

@@ -234,12 +234,20 @@ def quiet(run: RunFolder, seconds: float) -> list[Figure]:
         with writer(run, 10, "updates") as process:
             t.settle(0.1, 1.0)
             live = spent(t, seconds)
+            t.press("?")
+            t.until("Steer the run")
+            t.settle(0.1, 1.0)
+            below = spent(t, seconds)
             results(process)
+        t.press("esc")
+        t.gone("Steer the run")
     return [
         Figure("idle, to the terminal", "bytes/s", 150, idle[0]),
         Figure("idle, of a core", "%", 0.5, idle[1]),
         Figure("10 updates/s, to the terminal", "bytes/s", 5000, live[0]),
         Figure("10 updates/s, of a core", "%", 4.0, live[1]),
+        Figure("the same below a dialog, to the terminal", "bytes/s", 5000, below[0]),
+        Figure("and of a core", "%", 4.0, below[1]),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from textual.widgets import Input
 
 from avo_tui import keys
 from avo_tui.screens.dialog import Dialog, Notice
@@ -16,7 +17,7 @@ from avo_tui.screens.review import ReviewScreen
 from avo_tui.screens.rollback import Rollback
 from avo_tui.screens.room import Room
 from avo_tui.screens.search import Hits, Search
-from avo_tui.widgets.bars import KeyBar
+from avo_tui.widgets.bars import KeyBar, PulseBar
 from avo_tui.widgets.painted import Painted
 from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.stream import Stream
@@ -133,6 +134,25 @@ def doing(run: RunFolder, activity: str) -> None:
     """What the engine says it is doing."""
     with Journal.open(run.journal) as journal:
         journal.live("activity", activity)
+
+
+async def test_below_a_dialog_only_what_is_grave_is_shown_at_once(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        pulse, transcript = room_of(app).query_one("#pulse", PulseBar), room_of(app).panes["transcript"]
+        await until(pilot, lambda: app.snapshot.last_seq)
+        await pilot.press("a")
+        answer(run, ev.Said("first words below", 1))
+        await until(pilot, lambda: "first words below" in str(app.snapshot.tail[-1]))
+        answer(run, ev.Said("words below a dialog", 1))
+        await until(pilot, lambda: "words below a dialog" in str(app.snapshot.tail[-1]))
+        assert "words below a dialog" not in transcript.text()
+        answer(run, ev.StateChanged("paused", "asked by ada"))
+        await until(pilot, lambda: "words below a dialog" in transcript.text())
+        answer(run, ev.Said("the last words", 1))
+        await until(pilot, lambda: "the last words" in str(app.snapshot.tail[-1]))
+        await pilot.press("escape")
+        await until(pilot, lambda: "the last words" in transcript.text())
+        assert "LIVE" in pulse.text()
 
 
 async def test_halt_interrupts(run: RunFolder):
@@ -553,6 +573,19 @@ async def test_typed_commands_do_what_keys_do(run: RunFolder):
         ):
             room.obey("command", text)
             assert why in app.message[0][0]
+
+
+async def test_tab_completes_a_command_and_leaves_the_prompt_where_it_is(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        field = room_of(app).prompt.query_one(Input)
+        await pilot.press("colon")
+        for letters, completed in (("re", "res"), ("u", "resume "), ("nothing", "resume nothing")):
+            await typed(pilot, letters)
+            await pilot.press("tab")
+            assert field.value == completed
+            assert app.focused is field
+        await pilot.press("escape", "slash", "tab")
+        assert field.value == ""
 
 
 async def test_away_tells_what_happened(run: RunFolder):
