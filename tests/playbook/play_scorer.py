@@ -3,6 +3,7 @@
 // gain: 1.5                  each such line multiplies the speed        // wrong      fails the check
 constexpr int kTile = 32;     every doubling away from 64 costs 10 %
 // gain on avx512: 2.0        counts only where machine.json says so
+// unlucky: 3                 so many first comparisons with it show less than half of its speed
 """
 
 import json
@@ -66,8 +67,20 @@ def score(request: dict) -> dict:
     }  # fmt: skip
 
 
+def luck(request: dict, text: str) -> float:
+    """0.4 for the first comparisons of an unlucky candidate, told over restarts by a file beside the problem."""
+    unlucky = re.search(r"// unlucky: (\d+)", text)
+    if not unlucky:
+        return 1.0
+    told = Path(request["problem"]) / "compared.txt"
+    before = len(told.read_text()) if told.exists() else 0
+    told.write_text("x" * (before + 1))
+    return 0.4 if before < int(unlucky[1]) else 1.0
+
+
 def rounds(request: dict) -> dict:
-    latency = [[1 / speed(request, text_of(s))] * len(chosen(request)) for s in request["sources"]]
+    texts = [text_of(s) for s in request["sources"]]
+    latency = [[1 / (speed(request, t) * luck(request, t))] * len(chosen(request)) for t in texts]
     one = {"order": list(range(len(latency))), "latency_us": latency, "failures": [None] * len(latency), "seconds": 0.0}
     return {"rounds": [one] * request["rounds"], "configurations": chosen(request), "integrity": {}}
 

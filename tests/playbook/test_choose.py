@@ -123,3 +123,16 @@ def test_before_the_end_a_glance_and_another_incumbent_are_no_last_word() -> Non
     }
     often = Learned((glanced, wrong, judged), 1, frozenset({0, 1}), {"glanced": 3, "wrong": 3, "judged": 3})
     assert order(book, replace(here, learned=often)) == []
+
+
+def test_at_the_very_end_what_had_no_plain_verdict_gets_one_and_what_had_does_not() -> None:
+    glanced = trial("glanced", "regressed", None, seen=0.4)
+    open_yet = trial("open", "regressed", 1.1, blurred=True)
+    judged, wrong = trial("judged", "regressed", 0.8), trial("wrong", "incorrect", None)
+    book = [made("glanced", 1.5), made("open", 1.4), made("judged", 1.5), made("wrong", 1.5), made("little", 1.05)]
+    often = Learned((glanced, open_yet, judged, wrong), 0, frozenset({0}), {"glanced": 5, "open": 5})
+    end = replace(EMPTY, learned=often, again=True, patient=True, repeats={"little": "a3 had exactly these sources"})
+    assert set(order(book, end)) == {"glanced", "open"}
+    assert order(book, replace(end, patient=False)) == []
+    worn = Learned(often.trials, 0, frozenset({0}), {"glanced": 12, "open": 12})
+    assert order(book, replace(end, learned=worn)) == []

@@ -31,6 +31,22 @@ def test_it_commits_what_pays_rejects_the_rest_and_then_searches_the_parameters(
     assert (run.folder.workspace / "attention.cpp").read_text().count("gain: 1.5") == 1
 
 
+def test_what_a_busy_machine_dropped_at_every_glance_gets_a_verdict_before_the_run_ends(toy: Make) -> None:
+    run = toy(
+        {
+            "10-unlucky.toml": direction("unlucky", expects=1.5, text="// gain: 1.5\\n// unlucky: 3"),
+            "11-next.toml": direction(
+                "next", expects=1.2, block="two", text="// gain: 1.2", more='[requires]\ncontains = ["gain: 1.5"]'
+            ),
+        }
+    )
+    assert run.play() == 0
+    assert run.committed() == ["seed", "unlucky", "next"]
+    said = "\n".join(e.event().text for e in run.ask(lambda r: r.events(kinds=("said",))))
+    assert said.count("Direction unlucky") >= 4
+    assert "no gate ever gave a plain verdict on it" in said
+
+
 def test_the_transcript_shows_what_it_reads_tries_and_learns(toy: Make) -> None:
     run = toy({"10-good.toml": direction("good")})
     assert run.play() == 0

@@ -21,6 +21,7 @@ RETRY_GAIN = 0.01
 RETRY_FROM = 0.9  # a ratio below this is no near miss
 TRIES = 2
 AGAIN_TRIES, MUCH = 3, 1.15  # before the end, what promised this much is tried so often
+PATIENT_TRIES = 12  # at the very end, while the machine was too busy for a plain word on it
 BLURRED_AFTER, BLURRED_TRIES = 2, 3  # what a busy machine left open is asked again soon
 WITHDRAWN = 0.25  # what a person rolled back comes late
 
@@ -31,6 +32,7 @@ class Scene:
 
     `repeats` maps directions whose result was measured already, under another name, to where. `again` when nothing
     else is left: what promised much and failed gets another look, on another incumbent or after a mere glance.
+    `patient` when even the parameter search is done: what promised much and never had a plain verdict gets one.
     """
 
     sources: Mapping[str, str]
@@ -39,6 +41,7 @@ class Scene:
     vetoed: frozenset[str] = frozenset()
     repeats: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,9 @@ def assess(direction: Direction, scene: Scene, *, asked: bool = False) -> Assess
     barred = _forbidden(direction, scene) or _unmet(direction, scene) or _unfit(direction, scene)
     trials = scene.learned.of(direction.id)
     if not barred and not asked:
-        again = scene.again and direction.expects >= MUCH
-        barred = scene.repeats.get(direction.id, "") or _spent(trials, scene.learned, again=again)
+        again, patient = (asked_for and direction.expects >= MUCH for asked_for in (scene.again, scene.patient))
+        spent = "" if patient and _open(trials, scene.learned) else _spent(trials, scene.learned, again=again)
+        barred = scene.repeats.get(direction.id, "") or spent
     if barred:
         return Assessment(direction, 0.0, 0.0, barred)
     gain, evidence = _gain(direction, scene, trials)
@@ -137,6 +141,13 @@ def _spent(trials: Sequence[Trial], learned: Learned, *, again: bool) -> str:
         return told
     waits = RETRY_AFTER - learned.commits_since(last.parent)
     return f"{told}; a second look after {waits} more commits" if waits > 0 else ""
+
+
+def _open(trials: Sequence[Trial], learned: Learned) -> bool:
+    """Whether no gate said plainly what a direction is worth, however often it was tried."""
+    if not trials or max(len(trials), learned.pursued.get(trials[-1].direction, 0)) >= PATIENT_TRIES:
+        return False
+    return trials[-1].glanced or trials[-1].blurred
 
 
 def _gain(direction: Direction, scene: Scene, trials: Sequence[Trial]) -> tuple[float, tuple[str, ...]]:

@@ -60,7 +60,7 @@ class Playbook:
         self._failed = False
 
     async def turn(self, session: Session) -> None:
-        """Try one thing. Raises Exhausted when catalogue and parameter space are done."""
+        """Try one thing. Raises Exhausted when catalogue and parameter space are done, and nothing was left open."""
         self._asked.extend(session.inbox())
         incumbent = session.incumbent
         if incumbent is None:
@@ -181,6 +181,10 @@ class Playbook:
     def _move(self, session: Session, scene: Scene) -> Try:
         move = next(self._untried(scene), None)
         if move is None:
+            patient = choose(self.catalogue, replace(scene, again=True, patient=True))
+            if patient:
+                direction = patient[0].direction
+                return replace(_try(direction, say.PATIENT, "playbook"), again=True, enough=0.0)
             raise Exhausted("every direction and every combination of the parameters was tried")
         before = [t for t in scene.learned.trials if t.direction.startswith(sweep.PREFIX)]
         return _tune(scene.sources, move, say.move(move, len(before)))

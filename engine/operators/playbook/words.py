@@ -13,6 +13,7 @@ from engine.record.scores import Score, unit_of
 
 RIVALS = 3
 BRIEF = 160
+PATIENT = "nothing else is left, and no gate ever gave a plain verdict on it: it goes there whatever a glance says"
 
 
 def choice(best: Assessment, rest: Sequence[Assessment], *, wanted: bool) -> str:
