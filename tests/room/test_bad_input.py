@@ -59,6 +59,7 @@ async def test_a_million_attempts_neither_fill_the_memory_nor_hide_the_newest(tm
         await until(pilot, lambda: app.snapshot.at is None)
         await pilot.press("G", "G")
         assert pane.count() == 1800
+    shutil.rmtree(run.path)  # 400 MB that nobody needs kept
 
 
 async def test_ten_megabytes_of_output_are_shown_by_their_ends(run: RunFolder):
