@@ -76,7 +76,7 @@ class Feed:
         while not self._stop.is_set():
             try:
                 for changes in watchfiles.watch(
-                    self.folder.path, watch_filter=_is_journal, recursive=False, debounce=50, step=50,
+                    self.folder.path, watch_filter=_is_journal, recursive=False, debounce=70, step=70,
                     stop_event=self._stop, rust_timeout=1000, yield_on_timeout=True, raise_interrupt=False,
                 ):  # fmt: skip
                     if changes:
