@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from textual import events
+from textual import events, work
 from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
@@ -301,8 +301,9 @@ class AvoApp(App[int]):
             self._ticks, self._host_due = None, 0.0
         elif now >= self._host_due:
             self._host_due = now + (HOST_S if self._ticks else 0.0)
-            self.run_worker(self._look_at_host(), group="host", exclusive=True, exit_on_error=False)
+            self._look_at_host()
 
+    @work(group="host", exclusive=True, exit_on_error=False)
     async def _look_at_host(self) -> None:
         before, self._ticks = self._ticks, await asyncio.to_thread(host.ticks)
         if before is not None:

@@ -24,7 +24,6 @@ async def open_room(
     """The room on a run at the story's end, fed by its real feed."""
     stage.adopt(run.path)
     now = scripted.end_of(run)
-    options.setdefault("watch_host", False)  # a look at the host may outlive a short test
     app = AvoApp(run, clock=options.pop("clock", lambda: now), **options)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
