@@ -107,23 +107,33 @@ def decide(candidate: Score, rounds: Sequence[Round], rule: GateConfig) -> Verdi
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """When to look, what error each look may spend, and what bounds the last one, in words."""
+    """When to look, what error each look may spend, and what bounds the last one, in words.
+
+    From `affordable` rounds on only a candidate that seems better is measured further.
+    """
 
     looks: tuple[int, ...]
     tails: tuple[float, ...]
+    affordable: int
     bound: str
 
 
 def _plan(usable: Sequence[Round], rule: GateConfig) -> _Plan:
-    """Rounds as the rule allows, fewer when their time would run out, never fewer than were already taken."""
-    most, bound = max(rule.max_rounds, rule.min_rounds), "the limit of rounds"
+    """Rounds as the rule allows, fewer when their time would run out, never fewer than were already taken.
+
+    On a busy machine the time may allow two rounds, and two cannot prove half of a gain that six would show: the
+    permitted error is spread so far, whether or not the candidate turns out to be worth the time.
+    """
+    allowed = max(rule.max_rounds, rule.min_rounds)
+    affordable, bound = allowed, "the limit of rounds"
     if usable:
         seconds = sum(r.seconds for r in usable) / len(usable)
-        affordable = int(rule.max_seconds / seconds) if seconds > 0 else most
-        if affordable < most:
-            most, bound = max(affordable, rule.min_rounds), f"the limit of {rule.max_seconds:.0f} s"
-    at = intervals.looks(rule.min_rounds, max(most, len(usable)))
-    return _Plan(at, intervals.spend(1 - rule.confidence, at), bound)
+        in_time = int(rule.max_seconds / seconds) if seconds > 0 else allowed
+        if in_time < allowed:
+            affordable, bound = max(in_time, rule.min_rounds), f"the limit of {rule.max_seconds:.0f} s"
+    most = max(affordable, min(intervals.MEASURED_FROM, allowed), len(usable))
+    at = intervals.looks(rule.min_rounds, most)
+    return _Plan(at, intervals.spend(1 - rule.confidence, at), affordable, bound)
 
 
 def _judge(usable: Sequence[Round], plan: _Plan, rule: GateConfig) -> Verdict | More:
@@ -133,16 +143,17 @@ def _judge(usable: Sequence[Round], plan: _Plan, rule: GateConfig) -> Verdict | 
     worst = min(a.low for a in against)
     margin = math.log1p(-rule.match_margin)
     last = n == plan.looks[-1]
+    late = last or n >= plan.affordable
     shown = against[0]
     if worst > 0:
         return _verdict("improved", shown, n, f"{_range(shown, n)}: proven faster")
     if worst > margin:
-        if last or not all(_may_pass(a, n, plan, 0.0) for a in against):
+        if late or not all(_may_pass(a, n, plan, 0.0) for a in against):
             within = f"no more than {rule.match_margin:.2%} slower than the best, at worst"
             return _verdict("matched", shown, n, f"{_range(shown, n)}: {within}")
     elif any(a.high < 0 for a in against):
         return _verdict("regressed", shown, n, f"{_range(shown, n)}: proven slower{_than_whom(against)}")
-    elif last:
+    elif last or (late and not all(a.mean > 0 for a in against)):
         return _verdict("regressed", shown, n, f"{_range(shown, n)}: {_not_proven(against, plan, rule)}")
     elif not all(_may_pass(a, n, plan, margin) for a in against):
         return _verdict("regressed", shown, n, f"{_range(shown, n)}: more rounds would not prove a match")

@@ -97,6 +97,28 @@ def test_a_slow_seed_does_not_hold_up_a_plain_step():
     assert (verdict.verdict, verdict.rounds) == ("improved", 2)
 
 
+BUSY = Machine(noise=0.05, configurations=4, own_noise=0.12, seconds=12.0)
+TWO_ROUNDS = replace(RULE, max_seconds=25.0)
+
+
+def test_when_time_allows_two_rounds_a_candidate_that_seems_better_gets_the_rounds_that_prove_it():
+    verdicts = [judge(random.Random(n), BUSY, 1.45, 1.0, rule=TWO_ROUNDS) for n in range(40)]
+    assert all(v.rounds <= 6 for v in verdicts)
+    assert sum(v.verdict == "improved" for v in verdicts) >= 36
+    assert any(v.rounds > 2 for v in verdicts)
+
+
+def test_when_time_is_out_a_candidate_that_seems_no_better_is_not_measured_further():
+    verdicts = [judge(random.Random(n), BUSY, 0.97, 1.0, rule=TWO_ROUNDS) for n in range(40)]
+    assert sum(v.rounds for v in verdicts) < 3.5 * 40
+    assert not any(v.verdict == "improved" for v in verdicts)
+
+
+def test_rounds_beyond_the_time_do_not_make_the_same_kernel_better_more_often():
+    verdicts = [judge(random.Random(n), BUSY, 1.0, 1.0, rule=TWO_ROUNDS) for n in range(1500)]
+    assert sum(v.verdict == "improved" for v in verdicts) <= 15
+
+
 def test_rounds_in_which_the_incumbent_failed_are_left_out():
     rounds = [one_round(500, 1000, failed=1), one_round(500, 1000), one_round(500, 1000)]
     verdict = gate.decide(CORRECT, rounds, RULE)
