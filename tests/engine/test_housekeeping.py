@@ -5,10 +5,12 @@ import hashlib
 import os
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from avo_tui.model.output import read_log
+from engine import housekeeping
 from engine.housekeeping import KEPT_CANDIDATES, Housekeeper
 from engine.record.config import Housekeeping
 from engine.record.run import SUMS, RunFolder
@@ -123,15 +125,25 @@ def test_the_engines_own_log_is_cut_and_its_writer_goes_on(folder):
     assert len(gzip.decompress((folder.path / "engine.log.1.gz").read_bytes())) == 2_000_000
 
 
-def test_one_round_takes_little_time_whatever_there_is_to_do(folder):
+def test_a_round_ends_after_the_file_that_its_time_ran_out_on_and_the_next_goes_on(folder, monkeypatch):
+    """A clock that only files move: each takes a fifth of a round's time, however busy this machine is."""
     for number in range(60):
-        write(folder.artifacts / "attempts" / f"a{number}.log", TEXT * 300, OLD_S)
+        write(folder.artifacts / "attempts" / f"a{number}.log", TEXT, OLD_S)
+    spent, squeeze = [0.0], housekeeping._squeeze
+
+    def slowly(file):
+        spent[0] += housekeeping.BUDGET_S / 5
+        return squeeze(file)
+
+    monkeypatch.setattr(housekeeping, "_squeeze", slowly)
+    monkeypatch.setattr(housekeeping, "time", SimpleNamespace(time=time.time, monotonic=lambda: spent[0]))
     keeper = Housekeeper(folder, Housekeeping())
-    begin = time.monotonic()
-    keeper.tidy()
-    alone = time.monotonic() - begin
-    keeper.tidy(everything=True)
-    assert alone < 0.5 + (time.monotonic() - begin) / 2
+    assert keeper.tidy().compressed in (5, 6)
+    assert keeper.due() is False
+    spent[0] += housekeeping.LATE_S
+    assert keeper.due() is True
+    while keeper.tidy(everything=True).compressed:
+        pass
     assert len(list((folder.artifacts / "attempts").glob("*.gz"))) == 60
 
 

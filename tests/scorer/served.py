@@ -106,3 +106,30 @@ def path_without(*programs: str, place: Path) -> str:
 def failed_checks(score: Mapping[str, Any]) -> list[str]:
     """Names of the integrity checks that a score failed."""
     return [c["name"] for c in score["integrity"]["checks"] if not c["passed"]]
+
+
+def descendants(pid: int) -> list[int]:
+    """Every living process below one."""
+    parents: dict[int, list[int]] = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents.setdefault(int(fields[1]), []).append(int(process.name))
+    found, todo = [], [pid]
+    while todo:
+        children = parents.get(todo.pop(), [])
+        found += children
+        todo += children
+    return found
+
+
+def name_of(pid: int) -> str:
+    """What the kernel calls a process; nothing once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

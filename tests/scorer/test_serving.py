@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from served import SMALL, Scorer
+from served import SMALL, Scorer, descendants
 
 HEAD = 'extern "C" void attention_forward(const float*, const float*, const float*, float*, int, int, int, int, int, int, float)'
 HONEST = Path(__file__).parent / "honest" / "naive.cpp"
@@ -20,25 +20,6 @@ def own(cache: Path):
     served = Scorer({"AVO_CACHE": str(cache)})
     yield served
     served.close()
-
-
-def descendants(pid: int) -> list[int]:
-    """Every living process below one."""
-    parents: dict[int, list[int]] = {}
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields[0] != "Z":
-                parents.setdefault(int(fields[1]), []).append(int(process.name))
-    found, todo = [], [pid]
-    while todo:
-        children = parents.get(todo.pop(), [])
-        found += children
-        todo += children
-    return found
 
 
 def until(condition, seconds: float = 10.0) -> bool:
