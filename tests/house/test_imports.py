@@ -4,7 +4,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,13 +133,15 @@ def test_the_scorer_loads_from_a_copy_of_the_engine_and_a_problem_alone(tmp_path
 
 
 def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
-    """A ratio, because machines differ: beside an interpreter that loads what any command line needs."""
+    """A ratio of processor times, because machines differ and others use them: beside what any command line loads."""
     env = {**os.environ, "AVO_RUNS": str(tmp_path)}
 
     def took(*command: str) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *command], env=env, capture_output=True, check=False)
-        return time.perf_counter() - began
+        process = subprocess.Popen([sys.executable, *command], env=env, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime + usage.ru_stime
 
     commands = {
         "base": ("-c", "import argparse, dataclasses, json, sqlite3, tomllib"),
@@ -153,5 +154,5 @@ def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
         for name, command in commands.items():
             times[name].append(took(*command))
     base = min(times["base"])
-    assert min(times["runs"]) < 4 * base
+    assert min(times["runs"]) < 6 * base
     assert min(times["help"]) < 3 * base

@@ -203,6 +203,7 @@ def _count(path: Path) -> int:
         return reader.last_seq()
 
 
+@pytest.mark.timeout(300)  # nine hundred writes that reach the disk, one by one
 def test_what_an_upgrade_computes_is_what_a_journal_writes_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with Journal.create(path, "a-run") as journal:
