@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from avo_tui import launch
 from avo_tui.commands import service
@@ -134,9 +135,21 @@ def _config(arguments: Namespace, problem: Problem) -> RunConfig:
     )
     if config.seed and config.from_version:
         raise UsageError("--seed and --from both name the seed; give one")
+    _served_at(config.model.base_url)
     if operator == "agent" and not (has_key() or config.model.base_url or has_profile()):
         raise UsageError(f"the agent needs {KEYS[0]} in the environment; '--operator playbook' needs no key")
     return config
+
+
+def _served_at(url: str) -> None:
+    """Refuse an address that nothing can ever answer at; the engine would wait for it as for a lost connection."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if url and not good:
+        raise UsageError(f"--base-url {url}: give the server's whole address, such as http://127.0.0.1:8080")
 
 
 def _scorer(arguments: Namespace, base: ScorerConfig) -> ScorerConfig:

@@ -104,7 +104,7 @@ class Stage:
             inbox=Inbox(self.journal, self.reader),
             tools=self.tools,
         )
-        client = ModelClient(self.config.model, idle_s=self.idle_s, connect_s=1.0)
+        client = ModelClient(self.config.model, idle_s=self.idle_s, still_s=4 * self.idle_s, connect_s=1.0)
         self.agent = Agent(self.session, client=client, backoff=self.backoff)
 
     async def turn(self, count: int = 1) -> None:

@@ -32,6 +32,7 @@ PASSING = {
     "a clean end in mid-block": Fault("eof", after=4),
     "a clean end just before message_stop": Fault("eof", after=None),
     "a stall in mid-stream": Fault("stall", after=4),
+    "nothing but pings in mid-stream": Fault("pings", after=4),
     "overloaded in mid-stream": Fault("error_event", after=3),
     "api_error in mid-stream": Fault("error_event", type="api_error", after=3),
     "an empty stream": Fault("empty"),

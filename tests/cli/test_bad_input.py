@@ -182,6 +182,11 @@ def test_the_agent_without_a_key_is_refused(avo):
     assert not avo.runs.exists()
 
 
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://127.0.0.1:8080", "http://", "http://127.0.0.1:eighty"])
+def test_an_address_where_no_model_can_be_served_is_refused(avo, url):
+    avo("run", "mha_cpu", "--operator", "agent", "--base-url", url).refused(2, url, "such as http://127.0.0.1:8080")
+
+
 def test_a_machine_without_compiler_or_git_is_told_what_to_install(avo, tmp_path):
     empty = tmp_path / "bin"
     empty.mkdir()

@@ -6,6 +6,7 @@ comes from the environment or the SDK's own chain of credentials and is never re
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from engine.record.config import ModelConfig
 
 CACHE = {"type": "ephemeral", "ttl": "1h"}
 IDLE_S = 300.0
+STILL_S = 900.0  # a stream that only pings is alive for the transport, and may bring nothing for ever
 ASIDE_S = 15.0
 _REPLY = re.compile(r"max_tokens: \d+ > (\d+)")
 NO_KEY = "no key for the model: set ANTHROPIC_API_KEY, or run with --operator playbook"
@@ -55,6 +57,7 @@ class ModelClient:
 
     config: ModelConfig
     idle_s: float = IDLE_S
+    still_s: float = STILL_S
     connect_s: float = 10.0
     left_out: set[str] = field(default_factory=set)
     most_reply: int | None = None
@@ -87,8 +90,12 @@ class ModelClient:
 
     async def _stream(self, request: Request, assembly: Assembly, words: Callable[[str], None]) -> None:
         api = self.connect()
-        async with await api.messages.create(**self._arguments(request), stream=True) as stream:
+        async with (
+            await api.messages.create(**self._arguments(request), stream=True) as stream,
+            asyncio.timeout(self.still_s) as limit,
+        ):
             async for event in stream:
+                limit.reschedule(asyncio.get_running_loop().time() + self.still_s)
                 if assembly.feed(event):
                     words(assembly.text)
 

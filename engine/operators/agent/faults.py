@@ -83,7 +83,7 @@ def classify(error: Exception, where: str, model: str) -> ModelFault:
         return ModelFault("wait", f"{where} did not answer in time")
     if isinstance(error, anthropic.APIConnectionError):
         return ModelFault("wait", f"no connection to {where}: {_cause(error)}")
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
         return ModelFault("resend", "the reply stopped moving")
     if isinstance(error, httpx2.HTTPError):
         return ModelFault("resend", f"the reply broke off: {_cause(error)}")

@@ -14,6 +14,7 @@ Kind = Literal[
     "cut",  # the connection ends in mid-stream without the end of the body
     "eof",  # the stream ends cleanly, but before message_stop
     "stall",  # the stream stops moving
+    "pings",  # the stream goes on, with nothing but pings
     "error_event",  # `event: error` inside a 200
     "empty",  # a 200 without a single event
     "bad_json",  # an event whose data is not JSON
@@ -50,7 +51,7 @@ class Fault:
     @property
     def in_stream(self) -> bool:
         """Whether the reply begins before it breaks."""
-        return self.kind in {"reset", "cut", "eof", "stall", "error_event", "bad_json"}
+        return self.kind in {"reset", "cut", "eof", "stall", "pings", "error_event", "bad_json"}
 
     def body(self, request_id: str) -> dict[str, Any]:
         """The API's error body."""

@@ -284,6 +284,10 @@ class MessagesServer:
             await answer.chunk(b"")
         elif fault.kind == "stall":
             await self._stop.wait()
+        elif fault.kind == "pings":
+            while not self._stop.is_set():
+                await answer.event("ping", {"type": "ping"})
+                await asyncio.sleep(0.05)
         elif fault.kind == "error_event":
             kind = fault.type or "overloaded_error"
             await answer.event("error", {"type": "error", "error": {"type": kind, "message": fault.message}})
