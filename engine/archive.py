@@ -30,6 +30,7 @@ from engine.record import config
 from engine.record.errors import ConfigError, LineageError, Refused
 from engine.record.journal import connect
 from engine.record.run import LOGS_DROPPED, SUMS, RunFolder
+from engine.scorer import tree
 
 FORMAT = 1
 Choice = Literal["all", "logs", "none"]
@@ -143,7 +144,7 @@ def damage(source: Path) -> tuple[int, list[str]]:
 
 def _files(root: Path, skipped: set[str]) -> Iterator[Path]:
     """Plain files of a run, in order; links and sockets are not followed."""
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in tree.walk(root):
         at = Path(folder)
         folders[:] = sorted(f for f in folders if (at / f).relative_to(root).as_posix() not in skipped)
         for name in sorted(names):

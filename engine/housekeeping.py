@@ -20,6 +20,7 @@ from pathlib import Path
 from engine.intake import is_source
 from engine.record.config import Housekeeping
 from engine.record.run import SUMS, RunFolder
+from engine.scorer import tree
 from engine.scorer.toolchain import default_cache
 
 MB = 1_000_000
@@ -213,7 +214,8 @@ class Housekeeper:
                 break
             folder, _, name = file.path.rpartition("/")
             if not (folder == top and is_source(name)):
-                _remove(file.path)
+                with contextlib.suppress(OSError):  # a command that runs now may put a link in a folder's place
+                    tree.unlink(top, file.path)
                 total, gone = total - file.size, gone + 1
         done.notes.append(
             f"workspace/ held {before / MB:,.0f} MB, over its quota of {self._rule.workspace_mb:g}: "
@@ -283,14 +285,13 @@ def _file(entry: os.DirEntry[str]) -> _File | None:
 
 def _walk(folder: str) -> Iterator[_File]:
     """Plain files of a folder and of those in it; links are not followed."""
-    folders = []
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
-        elif (file := _file(entry)) is not None:
-            yield file
-    for inner in folders:
-        yield from _walk(inner)
+    waiting = [folder]  # no recursion: a shell makes folders deeper than Python's stack
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif (file := _file(entry)) is not None:
+                yield file
 
 
 def _remove(path: str) -> None:

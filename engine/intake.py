@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.record.errors import Refused
 from engine.scorer import intake as judged
+from engine.scorer import tree
 
 SUFFIXES = frozenset({".cpp", ".cc", ".cxx", ".c", ".h", ".hpp", ".hh", ".inc", ".cu", ".cuh"})
 NAMES = frozenset({"flags.txt"})
@@ -38,9 +39,13 @@ class Candidate:
 def sweep(*folders: Path) -> None:
     """Remove what a killed engine left half written: here, and in the tools' own writes (engine/tools/confined.py)."""
     for folder in folders:
-        left = [p for p in folder.rglob(".*.new") if _WRITING.fullmatch(p.name) and p.is_file()]
-        for path in [*folder.glob(f"{UNFINISHED}*"), *left]:
-            _remove(path)
+        for place, _, names in list(tree.walk(folder)):
+            for name in names:
+                path = Path(place, name)
+                if _WRITING.fullmatch(name) and not path.is_symlink():
+                    path.unlink()
+        for path in folder.glob(f"{UNFINISHED}*"):
+            tree.remove(path)
 
 
 def is_source(name: str) -> bool:
@@ -63,6 +68,8 @@ def read_sources(workspace: Path) -> dict[str, bytes]:
         raise Refused(f"the workspace holds no sources ({', '.join(sorted(SUFFIXES))}); write the kernel first")
     if len(names) > FILES_LIMIT:
         raise Refused(f"the workspace holds {len(names)} source files, the limit is {FILES_LIMIT}")
+    if bad := next((n for n in names if not judged.NAME.fullmatch(n)), None):
+        raise Refused(f"{bad!a} is no name of a source file: use letters, digits and _ . + -")
     return {name: _read(workspace / name) for name in names}
 
 
@@ -71,9 +78,10 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Refused(f"{path.name} cannot be read as a source file: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refused(f"{path.name} is not a regular file; sources are plain files")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refused(f"{path.name} is not a regular file; sources are plain files")
         data = file.read(BYTES_LIMIT + 1)
     if len(data) > BYTES_LIMIT:
         raise Refused(f"{path.name} is over {BYTES_LIMIT:,} bytes; split it")
@@ -129,7 +137,7 @@ def replace(files: Mapping[str, bytes], workspace: Path) -> None:
     owner = workspace.stat()
     for path in list(workspace.iterdir()):
         if is_source(path.name) and path.name not in files:
-            _remove(path)
+            tree.remove(path)
     for name, data in files.items():
         _place(workspace / name, data, owner.st_uid, owner.st_gid)
 
@@ -142,12 +150,5 @@ def _place(path: Path, data: bytes, uid: int, gid: int) -> None:
         if os.geteuid() == 0:
             os.fchown(descriptor, uid, gid)
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        tree.remove(path)
     Path(fresh).replace(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -23,6 +23,7 @@ MAX_BYTES = 1 << 20
 SOURCES = {"cpp": (".cpp", ".cc", ".cxx", ".c"), "cuda": (".cu", ".cpp")}
 HEADERS = (".h", ".hpp", ".hh", ".inc", ".cuh")
 FLAGS = "flags.txt"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -79,8 +80,8 @@ def _listing(source: Path, language: str) -> tuple[list[str], int]:
 
 
 def _read(folder: int, name: str) -> bytes:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}", name):
-        raise fail("build", f"{name!r}: a file name is letters, digits and _ . + -")
+    if not NAME.fullmatch(name):
+        raise fail("build", f"{name!a}: a file name is letters, digits and _ . + -")
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:

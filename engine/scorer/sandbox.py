@@ -24,7 +24,7 @@ from pathlib import Path
 
 from engine.record.errors import Refused, ScorerError
 from engine.record.scores import Check
-from engine.scorer import bubblewrap, cgroup, landlock
+from engine.scorer import bubblewrap, cgroup, landlock, tree
 from engine.scorer import toolchain as tools
 from engine.scorer.confined import Confined, Job, Limits
 from engine.scorer.toolchain import Toolchain
@@ -33,6 +33,7 @@ BWRAP, LANDLOCK, NONE = "bwrap+seccomp", "landlock+seccomp", "none"
 WORKER_UID, SHELL_UIDS = 56_999, range(57_000, 60_000)
 WORKSPACE_LIMIT_BYTES = 4 << 30
 WORKSPACE_LIMIT_FILES = 200_000
+WORKSPACE_LIMIT_DEPTH = 100
 SHELL = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=512, open_files=1024)
 BUILD = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=64, open_files=256)
 WORKER_OPEN_FILES = 64
@@ -99,7 +100,7 @@ def prepare(sandbox: Sandbox, workspace: Path) -> None:
     if sandbox.unsafe or uid is None:
         return
     os.chown(workspace, uid, uid, follow_symlinks=False)
-    for folder, folders, names in os.walk(workspace, followlinks=False):
+    for folder, folders, names in tree.walk(workspace):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             for name in (*folders, *names):
@@ -293,7 +294,10 @@ def _session(leader: int) -> list[int]:
 def overfull(workspace: Path) -> str | None:
     """Why a workspace is too large, or None; for whoever watches a command run."""
     size = files = 0
-    for folder, _, names in os.walk(workspace, followlinks=False):
+    top = str(workspace).count("/")
+    for folder, _, names in tree.walk(workspace):
+        if folder.count("/") - top > WORKSPACE_LIMIT_DEPTH:  # what lies too deep for a path could not be counted
+            return f"the workspace's folders are more than {WORKSPACE_LIMIT_DEPTH} deep"
         for name in names:
             try:
                 size += os.lstat(Path(folder) / name).st_blocks * 512

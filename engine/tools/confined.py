@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from engine.record.errors import Refused
+from engine.scorer import tree
 
 READ_LIMIT = 4 * 1024 * 1024
 WALK_LIMIT = 5000
@@ -73,7 +74,7 @@ def walk(root: Path, under: str = "") -> Iterator[str]:
         with _folder_of(root, f"{under}/x"):
             pass
     count = 0
-    for folder, folders, names in os.walk(top, followlinks=False):
+    for folder, folders, names in tree.walk(top):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(n for n in names if not n.startswith(".")):
             count += 1

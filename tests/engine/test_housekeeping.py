@@ -195,3 +195,20 @@ def test_a_run_that_a_person_paused_stays_paused_when_there_is_room_again(new_ru
 
 def of_the_disk(reader):
     return [a.severity for a in reader.alerts(open_only=True) if a.what == "disk"]
+
+
+def test_a_link_put_in_a_folders_place_leads_the_removal_nowhere(folder, tmp_path, monkeypatch):
+    outside = write(tmp_path / "outside" / "passwd", "mine")
+    big = write(folder.workspace / "d" / "passwd", "b" * 2_000_000)
+    walk = housekeeping._walk
+
+    def swapped(place):
+        yield from list(walk(place))
+        if big.exists():
+            big.parent.rename(folder.workspace / "e")
+            big.parent.symlink_to(outside.parent)
+
+    monkeypatch.setattr(housekeeping, "_walk", swapped)
+    Housekeeper(folder, Housekeeping(workspace_mb=1.0)).tidy()
+    assert outside.read_text() == "mine"
+    assert big.parent.is_symlink()

@@ -6,6 +6,7 @@ import pytest
 
 from engine import intake
 from engine.record.errors import Refused
+from engine.scorer import tree
 
 
 @pytest.fixture
@@ -83,3 +84,44 @@ def test_a_variant_lies_inside_the_workspace_and_behind_no_link(tmp_path, name):
     with pytest.raises(Refused) as caught:
         intake.inside(workspace, name)
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_no_source_can_have_and_folders_named_like_one_are_refused_and_do_not_last(workspace):
+    (workspace / "attention.cpp").unlink()
+    (workspace / "attention.cpp").mkdir()
+    with pytest.raises(Refused, match=r"attention.cpp is not a regular file"):
+        intake.read_sources(workspace)
+    for name in (b"\xff.cpp", b"a\nb.cpp", b"\x1b]0;x.cpp"):
+        path = os.path.join(os.fsencode(workspace), name)  # noqa: PTH118 bytes
+        with open(path, "wb"):  # noqa: PTH123
+            pass
+        with pytest.raises(Refused, match=r"'.*\.cpp' is no name of a source file") as refused:
+            intake.read_sources(workspace)
+        assert str(refused.value).isprintable()
+        intake.replace({"attention.cpp": b"new\n"}, workspace)
+        assert intake.read_sources(workspace) == {"attention.cpp": b"new\n"}
+
+
+def test_folders_deeper_than_the_stack_stop_neither_a_restore_nor_a_start(workspace, tmp_path):
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    for name in ("tile.h", "notes"):
+        nest(workspace / name, 1500)
+        (workspace / name / "d" / "d" / "link").symlink_to(outside)
+    intake.sweep(workspace)
+    intake.replace({"attention.cpp": b"new\n"}, workspace)
+    assert sorted(p.name for p in workspace.iterdir()) == ["attention.cpp", "notes"]
+    tree.remove(workspace / "notes")
+    assert sorted(p.name for p in workspace.iterdir()) == ["attention.cpp"]
+    assert outside.read_text() == "mine"
+
+
+def nest(path, depth):
+    path.mkdir()
+    at = os.open(path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)

@@ -132,6 +132,19 @@ async def test_a_command_that_fills_the_workspace_is_ended_and_one_that_clears_i
     assert (await bench.call("shell", command="echo room again")).text.startswith("exit 0")
 
 
+async def test_folders_nested_out_of_sight_are_seen_and_neither_hide_files_nor_break_a_tool(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "LOOK_S", 0.05)
+    nest = "mkdir -p $(printf 'd/%.0s' $(seq 1500))"  # deeper than Python's stack; twice that is too deep for a path
+    done = await bench.call("shell", command=f"{nest}; cd -P $(printf 'd/%.0s' $(seq 1500)); {nest}; sleep 60")
+    assert not done.ok and done.data["seconds"] < 50
+    assert done.text.startswith("the workspace's folders are more than 100 deep: delete what is not needed; ended by")
+    assert (await bench.call("find", pattern="nothing")).text == "nothing matches 'nothing'"
+    assert (await bench.call("shell", command="rm -rf d; ls")).data["exit"] == 0
+    assert not list(bench.workspace.iterdir())
+
+
 async def test_terminal_escapes_do_not_reach_the_reader(bench: Bench):
     done = await bench.call("shell", command=r"printf '\033[31mred\033[0m \033]0;title\007 \a plain\n'")
     assert done.text.splitlines()[1].split() == ["red", "plain"]
