@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from engine.knowledge_pages import FILE_LIMIT, read_page, read_text
 from engine.lessons import forget
 from engine.private import hidden, without_secrets
 from engine.record.errors import Refused
+from engine.scorer import tree
 
 TEXT = frozenset(
     {".md", ".markdown", ".txt", ".rst", ".tex", ".py", ".pyi", ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp"}
@@ -204,7 +206,7 @@ def _source_of(path: Path) -> str | None:
 
 def _candidates(folder: Path) -> Iterator[Path]:
     """Plain files of the known kinds, sorted; hidden ones and links left out."""
-    for place, folders, names in os.walk(folder, followlinks=False):
+    for place, folders, names in tree.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(place) / name
@@ -215,6 +217,8 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def _file(path: Path, store: Path, page: str, source: str) -> str:
     """Write one page; returns its id."""
+    if not path.is_file():  # a pipe would be waited for, a device read without end
+        raise Refused(f"{path} is not a plain file")
     ending = path.suffix.lower()
     text = _page_text(path, ending)
     if not text.strip():
@@ -293,6 +297,7 @@ def _pdf_pages(path: Path) -> list[str]:
     except ImportError:
         how = "pip install 'avo-tui[pdf]', or pdftotext (Debian and Ubuntu: apt install poppler-utils)"
         raise Refused(f"{path} is a PDF; to add it install {how}") from None
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it says of a broken file is said below, in one line
     try:
         return [page.extract_text() for page in pypdf.PdfReader(path).pages]
     except Exception as error:  # a broken file can raise anything in there

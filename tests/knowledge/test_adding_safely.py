@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import re
 import threading
 from pathlib import Path
 
@@ -105,6 +107,14 @@ def test_a_broken_pdf_is_refused_with_the_reason(tmp_path: Path, store: Path) ->
     with pytest.raises(Refused, match="PDF"):
         add(path, store)
     assert not list(store.rglob("*.md"))
+
+
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path, store: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "zero.md").symlink_to("/dev/zero")
+    for name in ("pipe.md", "zero.md"):
+        with pytest.raises(Refused, match=re.escape(f"{name} is not a plain file")):
+            add(tmp_path / name, store)
 
 
 def test_a_web_page_is_read_in_the_encoding_that_its_server_names(store: Path, base: Knowledge) -> None:
