@@ -101,9 +101,11 @@ def pack(folder: Path, names: Sequence[str]) -> Files:
             fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
-        with os.fdopen(fd, "rb") as file:
-            if stat.S_ISREG(os.fstat(fd).st_mode):  # one byte too many tells the intake that a file is too large
-                found[name] = base64.b64encode(file.read(intake.MAX_BYTES + 1)).decode("ascii")
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            continue
+        with os.fdopen(fd, "rb") as file:  # one byte too many tells the intake that a file is too large
+            found[name] = base64.b64encode(file.read(intake.MAX_BYTES + 1)).decode("ascii")
     return found
 
 

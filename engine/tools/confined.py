@@ -36,10 +36,11 @@ def read(root: Path, name: str, limit: int = READ_LIMIT) -> bytes:
             descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except OSError as error:
             raise _refused(name, error) from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):  # before fdopen, which neither takes nor closes a folder
+            os.close(descriptor)
+            raise Refused(f"{name} is not a plain file" + (" but a folder" if stat.S_ISDIR(found.st_mode) else ""))
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise Refused(f"{name} is not a plain file" + (" but a folder" if stat.S_ISDIR(found.st_mode) else ""))
             if found.st_size > limit:
                 raise Refused(f"{name} has {found.st_size:,} bytes, the limit is {limit:,}; look at it with `shell`")
             return file.read(limit)

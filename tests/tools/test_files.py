@@ -123,6 +123,10 @@ async def test_special_files_neither_hang_nor_mislead(bench: Bench, monkeypatch:
         for path in ("pipe", "dir", "sock"):
             for tool, more in (("read", {}), ("write", {"content": "x"})):
                 assert not (await bench.call(tool, path=path, **more)).ok, (tool, path)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(20):
+        assert (await bench.call("read", path="dir")).text == "dir is not a plain file but a folder"
+    assert len(os.listdir("/proc/self/fd")) < before + 10  # noqa: PTH208
 
 
 async def test_what_is_no_text_is_said(bench: Bench):
