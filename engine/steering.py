@@ -155,10 +155,16 @@ class Steering:
         return [fact], f"the incumbent is v{version}", lambda: self._course.moved(version)
 
     def _fresh(self, command: Command, kinds: tuple[str, ...]) -> None:
-        """Refuse what was asked while looking at a lineage that has changed since."""
-        after = self._reader.events(command.issued_seq, kinds=kinds, limit=1)
-        if command.issued_seq and after:
-            raise Refused(f"the lineage changed after you looked ({after[0].title}); look again, then repeat it")
+        """Refuse what was asked while looking at a lineage that somebody else has changed since.
+
+        What the same person asked before it is no surprise: a rollback may wait a minute for its boundary, and its
+        undo be typed meanwhile.
+        """
+        mine = {c.command for c in self._reader.commands(limit=1000) if c.person == command.person}
+        for entry in self._reader.events(command.issued_seq, kinds=kinds) if command.issued_seq else ():
+            fact = entry.event()
+            if not (isinstance(fact, ev.HeadMoved) and fact.command in mine):
+                raise Refused(f"the lineage changed after you looked ({entry.title}); look again, then repeat it")
 
     def _acknowledge(self, command: Command) -> Outcome:
         number = _number(command, "alert")

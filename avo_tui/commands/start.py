@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tomllib
@@ -20,10 +21,10 @@ from avo_tui.commands.steer import limits_of, report, wait_for
 from avo_tui.follow import follow
 from avo_tui.plain import HINT, Listener
 from avo_tui.presence import Presence
-from avo_tui.summary import Summaries
+from avo_tui.summary import Summaries, Summary
 from engine.record.commands import send
 from engine.record.config import RunConfig, ScorerConfig, from_table, load
-from engine.record.errors import AvoError, ConfigError, UsageError
+from engine.record.errors import AvoError, ConfigError, Refused, UsageError
 from engine.record.run import RunFolder, runs_directory
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def resume(arguments: Namespace) -> int:
             number = send(folder.journal, "resume", issued_seq=before.last_seq)
             answer = wait_for(summaries.reader, number, 0.0 if arguments.no_wait else arguments.wait)
             return report(folder, answer, as_json=arguments.json)
+        _at_its_limit(folder, before, limits)
         _again(folder, summaries, limits)
     config = load(folder.config)
     launch.require(_language(config, problem_of(config.problem_path)))
@@ -90,6 +92,16 @@ def resume(arguments: Namespace) -> int:
         by = ", kept by its service" if kept else ""
         print(f"run {folder.name} goes on, engine {pid}{by}; watch it with 'avo attach {handle(folder)}'")
     return 0
+
+
+def _at_its_limit(folder: RunFolder, before: Summary, given: dict[str, float]) -> None:
+    """Refuse to start an engine that would find its limit used up and end at once, unless a limit was given."""
+    spent = {"minutes": before.elapsed_s / 60, "versions": len(before.versions) - 1, "attempts": before.attempts - 1}
+    for name, used in spent.items():
+        limit = getattr(before.limits, name)
+        if limit is not None and used >= limit and not given and before.state == "finished":
+            wider = f"'avo resume {handle(folder)} --{name} {math.ceil(2 * limit)}'"
+            raise Refused(f"run {folder.name} has used its limit of {limit:g} {name}; {wider} goes on")
 
 
 def _again(folder: RunFolder, summaries: Summaries, limits: dict[str, float]) -> None:

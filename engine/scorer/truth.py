@@ -18,6 +18,7 @@ from engine.record.errors import ConfigError, ScorerError
 from engine.scorer.arena import Placement
 from engine.scorer.hands import Hands, Request, Rows
 from engine.scorer.problem import Configuration, Problem
+from engine.scorer.text import one_line
 
 LOGITS_BUDGET = 1 << 24
 COMPILED = ("attention",)
@@ -69,11 +70,15 @@ class Reference:
     def rows(self, placement: Placement, positions: Tensor) -> Tensor:
         """The rows themselves, [batch, positions, heads_q, head_dim] float64."""
         shape = placement.shape
-        truth: Tensor = self._module.reference(
-            placement.q, placement.k, placement.v, positions, causal=shape.causal, scale=placement.scale
-        )
+        try:
+            truth = self._module.reference(
+                placement.q, placement.k, placement.v, positions, causal=shape.causal, scale=placement.scale
+            )
+        except Exception as error:  # whoever wrote the problem must hear which file to mend
+            said = f"{type(error).__name__}: {one_line(str(error))}"
+            raise ScorerError(f"{self._problem.reference}: reference() raised {said}") from error
         expected = (shape.batch, len(positions), shape.heads_q, shape.head_dim)
-        if tuple(truth.shape) != expected or truth.dtype != torch.float64:
+        if not isinstance(truth, Tensor) or tuple(truth.shape) != expected or truth.dtype != torch.float64:
             raise ScorerError(f"{self._problem.reference}: reference() must return float64 of shape {expected}")
         return truth
 

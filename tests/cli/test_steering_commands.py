@@ -130,6 +130,11 @@ def test_a_run_that_was_paused_when_it_died_goes_on_when_resumed(avo, living):
 def test_a_finished_run_goes_on_with_a_larger_limit(avo):
     folder = avo.start("short", versions=1)
     until(lambda: avo("status", "short", "--json").json["state"] == "finished")
+    with Reader(folder.journal) as reader:
+        events = reader.last_seq()
+    avo("resume", "short").refused(1, "limit of 1 versions", "avo resume short --versions 2")
+    with Reader(folder.journal) as reader:
+        assert reader.last_seq() == events
     assert avo("resume", "short", "--versions", "2").code == 0
     until(lambda: avo("status", "short", "--json").json["versions"] == 3)
     until(lambda: avo("status", "short", "--json").json["state"] == "finished")

@@ -155,6 +155,20 @@ def test_two_people_at_once_the_second_one_hears_that_the_lineage_changed(new_ru
     stop(run, process)
 
 
+def test_an_undo_that_was_typed_while_its_own_rollback_waited_is_no_surprise(new_run):
+    from engine.record import commands
+
+    run, process = climbed(new_run)
+    looked = run.ask(lambda r: r.last_seq())
+    first = commands.send(run.folder.journal, "rollback", {"version": 1}, person="ada", issued_seq=looked)
+    second = commands.send(run.folder.journal, "undo", person="ada", issued_seq=looked)
+    assert [run.answered(n)[0] for n in (first, second)] == ["applied", "applied"]
+    assert run.ask(lambda r: r.head()) == 3
+    again = commands.send(run.folder.journal, "rollback", {"version": 2}, person="ada", issued_seq=looked)
+    assert run.answered(again)[0] == "applied"
+    stop(run, process)
+
+
 def test_commits_after_a_rollback_take_new_numbers_from_the_older_parent(new_run):
     run, process = climbed(new_run, [["write", "// speed: 9"], ["submit"]], SHORT, "again")
     run.answered(run.send("rollback", version=1))

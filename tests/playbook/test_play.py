@@ -47,6 +47,13 @@ def test_what_a_busy_machine_dropped_at_every_glance_gets_a_verdict_before_the_r
     assert "no gate ever gave a plain verdict on it" in said
 
 
+def test_a_direction_that_cannot_be_read_is_named_before_anything_is_measured(toy: Make) -> None:
+    run = toy({"10-good.toml": direction("good"), "11-torn.toml": "title = "})
+    assert run.play() == 2
+    assert "11-torn.toml" in run.ask(lambda r: r.tail(1, kinds=("state",)))[0].title
+    assert run.ask(lambda r: r.counts()) == (0, 0)
+
+
 def test_the_transcript_shows_what_it_reads_tries_and_learns(toy: Make) -> None:
     run = toy({"10-good.toml": direction("good")})
     assert run.play() == 0

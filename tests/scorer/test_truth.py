@@ -95,6 +95,11 @@ def test_an_unknown_compiled_truth_is_refused_with_the_known_ones(scorer: Scorer
         scorer.score(HONEST / "tiled.cpp", changed('compiled = "attention"', 'compiled = "magic"'))
 
 
+def test_a_reference_that_raises_is_named_with_what_it_raised(scorer: Scorer, changed: Callable[[str, str], Path]):
+    with pytest.raises(ScorerFailed, match=r"reference\.py: reference\(\) raised TypeError: .*'causal'"):
+        scorer.score(HONEST / "tiled.cpp", changed("*, causal: bool, scale: float", "*, scale: float"))
+
+
 def test_a_problem_of_another_formula_is_judged_by_its_reference_alone(
     scorer: Scorer, changed: Callable[[str, str], Path]
 ):

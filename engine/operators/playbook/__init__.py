@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from engine.operators.playbook.catalogue import load
 from engine.operators.playbook.operator import Playbook
+from engine.record.config import RunConfig
+from engine.scorer import problem as problems
 from engine.session import Session
 
-__all__ = ["Playbook", "create"]
+__all__ = ["Playbook", "create", "ready"]
 
 
 def create(session: Session) -> Playbook:
@@ -18,3 +20,8 @@ def create(session: Session) -> Playbook:
     catalogue = load(session.problem.folder / "playbook")
     session.offer([(d.id, d.title, d.hypothesis) for d in catalogue.directions])
     return Playbook(catalogue)
+
+
+async def ready(config: RunConfig) -> None:
+    """Raise ConfigError, naming the file, when a direction cannot be used: nobody waits for a seed to hear it."""
+    load(problems.load(config.problem_path).folder / "playbook")
