@@ -232,7 +232,10 @@ def _bundle(
         return {}
     with tempfile.TemporaryDirectory(prefix="avo-lineage-") as place:
         copy = Path(place) / "copy"
-        git("clone", "--quiet", "--mirror", "--no-local", str(lineage), str(copy))
+        try:
+            git("clone", "--quiet", "--mirror", "--no-local", str(lineage), str(copy))
+        except GitFailed as error:
+            raise LineageError(f"{lineage} is damaged; 'avo verify' says where, and nothing was written") from error
         for ref in git("-C", str(copy), "for-each-ref", "--format=%(refname)", "refs/avo").split():
             if ref.rpartition("/v")[2] not in {str(v) for v in known}:
                 git("-C", str(copy), "update-ref", "-d", ref)

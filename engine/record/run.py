@@ -108,6 +108,9 @@ def find_run(directory: Path, name: str | None) -> RunFolder:
     exact = directory / name
     if _NAME.match(name) and (exact / "journal.db").is_file():
         return RunFolder(exact)
+    if _NAME.match(name) and (exact / "config.toml").is_file():
+        lost = "it did not begin, or its journal was lost; 'avo restore' brings an archive back"
+        raise RunNotFound(f"run {name} in {directory} has no journal.db: {lost}")
     matches = [r for r in list_runs(directory) if r.name.startswith(name)]
     if len(matches) == 1:
         return matches[0]

@@ -151,6 +151,16 @@ def test_a_journal_of_a_newer_avo_is_not_touched(avo):
     db.close()
 
 
+def test_a_run_that_lost_its_journal_is_no_other_run_of_which_it_is_the_beginning(past, tmp_path):
+    runs = ("--runs", str(tmp_path))
+    for name in ("climb", "climb-2"):
+        shutil.copytree(past.runs / "climb", tmp_path / name)
+    (tmp_path / "climb" / "journal.db").unlink()
+    for verb in ("status", "verify", "resume", "stop"):
+        past(verb, "climb", *runs).refused(2, "run climb in", "no journal.db", "avo restore")
+    assert past("status", "climb-2", *runs).code == 0
+
+
 def test_a_journal_that_is_none_is_said_to_be_none(avo):
     (avo.runs / "junk").mkdir(parents=True)
     (avo.runs / "junk" / "journal.db").write_bytes(os.urandom(8192))

@@ -202,6 +202,12 @@ def test_damage_that_was_archived_is_found_in_the_archive(past, copy, tmp_path):
     assert "events are missing" in past("verify", str(file)).out
 
 
+def test_a_damaged_lineage_is_not_archived_and_verify_is_named(past, copy, tmp_path):
+    largest_object(copy).unlink()
+    past("archive", str(copy.path), "-o", str(tmp_path / "no.avo")).refused(2, "lineage is damaged", "avo verify")
+    assert not (tmp_path / "no.avo").exists()
+
+
 def test_a_living_run_can_be_verified_and_archived_and_its_archive_restored(avo, tmp_path):
     """The engine goes on meanwhile; what is restored is one moment of it, and whole."""
     avo.env["CLIMBER_STEPS"] = "1000"
