@@ -70,6 +70,7 @@ class Search:
         self.keeper = Housekeeper(folder, config.housekeeping)
         self.disk = DiskWatch(folder, config.housekeeping, self.journal, self.reader)
         self._me = liveness.identity()
+        self._place = _identity(folder)
         self._faults, self._trouble = 0, ""
         self._operator: operators.Operator | None = None
         self._warned = {e.title for e in self.reader.tail(WARNINGS_READ, kinds=("warning",))}
@@ -357,6 +358,8 @@ class Search:
             self.steering.poll()
             self._watch_time()
             if beats % round(BEAT_S / PULSE_S) == 0:
+                if _identity(self.folder) != self._place:
+                    raise JournalError(f"{self.folder.path} was removed or replaced under its engine, which ends")
                 self._beat()
                 if not self.paused and self.disk.short():
                     self.interrupt("the disk is nearly full")
@@ -434,6 +437,15 @@ class Search:
     def _close(self) -> None:
         self.reader.close()
         self.journal.close()
+
+
+def _identity(folder: RunFolder) -> tuple[int, int] | None:
+    """Which folder lies at this path. Another one is not ours to write to, whoever put it there."""
+    try:
+        found = folder.path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -153,6 +153,20 @@ def test_a_workspace_that_is_deleted_under_a_living_engine_comes_back(new_run):
     assert process.poll() is None
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_an_engine_whose_folder_was_replaced_ends_and_leaves_the_new_one_alone(new_run, tmp_path, paused):
+    run = new_run(CLIMB, "again")
+    process = run.start()
+    run.until(lambda r: r.counts()[0] >= 2)
+    if paused:
+        assert run.answered(run.send("pause"))[0] == "applied"
+    shutil.copytree(run.folder.path, tmp_path / "copy", ignore=shutil.ignore_patterns("*.lock"))
+    run.folder.path.rename(tmp_path / "away")
+    (tmp_path / "copy").rename(run.folder.path)
+    assert process.wait(60) == 2
+    assert "was removed or replaced under its engine" in (tmp_path / "away" / "engine.log").read_text()
+
+
 # --- clocks --------------------------------------------------------------------------------
 
 
