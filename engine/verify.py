@@ -20,7 +20,7 @@ from pathlib import Path
 from engine import archive, intake
 from engine.lineage import Lineage
 from engine.record import config, schema
-from engine.record.errors import AvoError, ConfigError, JournalError, LineageError, Refused
+from engine.record.errors import AvoError, ConfigError, JournalError, JournalNewer, LineageError, Refused
 from engine.record.journal import connect
 from engine.record.liveness import engine_alive
 from engine.record.reader import Reader, Version
@@ -63,6 +63,8 @@ def verify_run(run: RunFolder) -> Verified:
             findings += _journal(run, checked)
             findings += _lineage(run, reader, checked)
             findings += _named_logs(run, reader)
+    except JournalNewer as error:
+        findings.append(Finding("journal", _line(error), "upgrade avo-tui; nothing is wrong with the run"))
     except (AvoError, sqlite3.Error) as error:
         findings.append(Finding("journal", _line(error), BACKUP))
         findings += _fsck(run)

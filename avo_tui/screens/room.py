@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from textual import events
 from textual.app import ComposeResult
@@ -48,8 +49,10 @@ class TooSmall(Painted):
 
     def paint(self, width: int, height: int) -> Sequence[Painting]:
         """Say how large the terminal must be."""
-        text = f" {width}×{height} is too small: enlarge to {plan.MIN_WIDTH}×{plan.MIN_HEIGHT}"
-        return [(((text, "warn"),), ""), (((" q detaches; the run goes on", "dim"),), "")][:height]
+        text = f"{width}×{height} is too small: enlarge to {plan.MIN_WIDTH}×{plan.MIN_HEIGHT}"
+        said = ((text, "warn"), ("q detaches; the run goes on", "dim"))
+        lines = [(f" {part}", role) for words, role in said for part in wrap(words, max(width - 1, 1))]
+        return [(((part, role),), "") for part, role in lines][:height]
 
 
 class _Floor(Layout):

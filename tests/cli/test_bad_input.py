@@ -146,6 +146,9 @@ def test_a_journal_of_a_newer_avo_is_not_touched(avo):
     db.close()
     for words in (("status",), ("versions",), ("log",), ("pause",), ("resume",), ("attach", "--plain")):
         avo(words[0], "future", *words[1:]).refused(2, "schema 99", "upgrade")
+    found = avo("verify", "future")
+    assert found.code == 1
+    assert "schema 99" in found.out and "upgrade avo-tui" in found.out and "avo restore" not in found.out
     with sqlite3.connect(folder.journal) as db:
         assert db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("99",)
     db.close()
@@ -280,10 +283,10 @@ def test_a_terminal_that_is_too_small_says_so_and_gives_the_keys_back(past):
 
     pid, master = pty.fork()
     if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 30, 0, 0))
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 20, 0, 0))
         os.execve(sys.executable, [sys.executable, "-m", "avo_tui.cli", "attach", "climb"], past.env)
     shown = b""
-    while b"too small" not in shown:
+    while b"too small" not in shown or b"60\xc3\x9715" not in shown or b"q detaches" not in shown:
         shown += os.read(master, 65536)
 
     def ended():
