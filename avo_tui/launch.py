@@ -21,6 +21,7 @@ from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
+LOG_ROOM = 4096  # bytes; with less, engine.log may have no room for the engine's last line
 NVCC_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -97,6 +98,7 @@ def prepare(directory: Path, config: RunConfig, name: str | None) -> RunFolder:
     try:
         save(config, folder.config)
     except OSError as error:
+        shutil.rmtree(folder.path, ignore_errors=True)  # the name is free again once there is room
         raise ConfigError(
             f"cannot write {folder.config}: {error.strerror}; choose another place with --runs"
         ) from error
@@ -148,6 +150,8 @@ def _await_heartbeat(process: subprocess.Popen[bytes], folder: RunFolder, logged
     if process.returncode == 0 and folder.journal.is_file():
         return  # it began and finished before anybody looked
     said = last_line(folder, logged)
+    if not said and shutil.disk_usage(folder.path).free < LOG_ROOM:
+        said = f"the disk of {folder.path} is full, and the engine could not even say so; free some, then resume"
     if process.returncode == 1:
         raise Refused(said or f"the engine refused run {folder.name}")
     raise EngineFailed(said or f"the engine ended with code {process.returncode} and said nothing; {folder.engine_log}")

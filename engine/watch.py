@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -175,7 +176,7 @@ class Watchdog:
                 alerts = reader.alerts()
                 number = alerts[0].alert + 1 if alerts else 1
                 journal.append(ev.AlertRaised(number, "critical", "engine", name, evidence))
-        except JournalError as error:
+        except (JournalError, sqlite3.Error) as error:
             self._say(str(error))
         finally:
             os.close(held)
@@ -216,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, RunLocked) else error.exit_code
     except OSError as error:
         print(f"avo watch: {error.filename or folder.path}: {error.strerror or error}", file=sys.stderr, flush=True)
+        return 2
+    except sqlite3.Error as error:
+        print(f"avo watch: {folder.journal}: {error}", file=sys.stderr, flush=True)
         return 2
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from avo_tui.commands.named import print_json, run_of
-from engine.record.errors import Refused
+from engine.record.errors import ConfigError, Refused
 from engine.record.run import runs_directory
 
 
@@ -17,7 +17,10 @@ def archive(arguments: Namespace) -> int:
     folder, file = run_of(arguments), Path(arguments.output).expanduser().absolute()
     if file.exists():
         raise Refused(f"{file} exists already; name another file")
-    made = pack(folder, file, forget=arguments.forget, artifacts=arguments.artifacts)
+    try:
+        made = pack(folder, file, forget=arguments.forget, artifacts=arguments.artifacts)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror or error}; name another place with -o") from error
     if arguments.json:
         print_json({"run": made.run, "file": str(made.path), "files": made.files, "bytes": made.size_bytes})
     else:
@@ -33,7 +36,12 @@ def restore(arguments: Namespace) -> int:
     source = Path(arguments.file).expanduser().absolute()
     if not source.exists():
         raise Refused(f"{source} does not exist; 'avo archive RUN -o FILE' makes one")
-    made = unpack(source, runs_directory(arguments.runs), arguments.name)
+    runs = runs_directory(arguments.runs)
+    try:
+        made = unpack(source, runs, arguments.name)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(f"cannot restore into {runs}: {why}; choose another place with --runs") from error
     if arguments.json:
         print_json({"run": made.run, "directory": str(made.path), "files": made.files, "bytes": made.size_bytes})
     else:

@@ -33,7 +33,8 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         connection = _open(path, "mode=rw" if write else "mode=ro")
     except sqlite3.OperationalError as error:
         if write or not _at_rest(path):
-            raise JournalError(f"{path} cannot be {'written' if write else 'read'}: {error}") from error
+            ask = "; is the disk full or read-only?" if write else ""
+            raise JournalError(f"{path} cannot be {'written' if write else 'read'}: {error}{ask}") from error
         connection = _open(path, "mode=ro&immutable=1")
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise JournalError(
@@ -80,8 +81,12 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self.path = path
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise JournalError(f"cannot write {path}: {error}; is the disk full or read-only?") from error
 
     @classmethod
     def create(cls, path: Path, run: str) -> Self:

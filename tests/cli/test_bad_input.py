@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -265,14 +266,34 @@ def test_a_full_disk_is_said_and_what_was_written_can_still_be_read(past, small_
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "rest").write_bytes(b"x" * (1 << 20))
     runs = ("--runs", str(small_disk))
-    past("resume", "climb", "--versions", "9", *runs).refused(2, "journal.db")
+    past("resume", "climb", "--versions", "9", *runs).refused(2, str(small_disk), "full")
     assert past("status", "climb", "--json", *runs).json["incumbent"]["version"] == 4
     past("report", "climb", "-o", str(small_disk / "out"), *runs).refused(2, "No space left", "another folder")
     past("export", "climb", "v1", "-o", str(small_disk / "kernel")).refused(2, "No space left")
+    past("archive", "climb", "-o", str(small_disk / "climb.avo")).refused(2, "cannot write", "No space left")
     words = ("run", "--problem", past.problem(), "--config", past.config(), "--name", "new", *runs)
     past(*words, "--headless").refused(2, str(small_disk))
+    assert not (small_disk / "new").exists()
     assert past("status", "climb", "--json", *runs).json["incumbent"]["version"] == 4
     assert len(past("versions", "climb", "--json", *runs).json) == 5
+
+
+def test_a_disk_without_a_byte_left_is_named_and_the_watchdog_gives_up_in_words(past, small_disk):
+    folder = small_disk / "climb"
+    folder.mkdir()
+    for name in ("journal.db", "config.toml"):
+        shutil.copy(past.runs / "climb" / name, folder)
+    with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as db:
+        db.execute("UPDATE engine SET state = 'running'")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with pytest.raises(OSError, match="No space left"), (small_disk / "rest").open("wb", buffering=0) as rest:
+        while rest.write(b"x" * 4096):
+            pass
+    past("resume", "climb", "--versions", "9", "--runs", str(small_disk)).refused(2, "full")
+    words = [sys.executable, "-m", "engine.watch", str(folder), "--first-s", "0.01", "--crashes", "2"]
+    done = subprocess.run(words, env=past.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode in (1, 2)
+    assert all(line.startswith("avo watch: ") for line in done.stderr.splitlines()), done.stderr
 
 
 def test_a_terminal_that_is_too_small_says_so_and_gives_the_keys_back(past):
