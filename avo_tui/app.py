@@ -153,8 +153,7 @@ class AvoApp(App[int]):
         self._remember()
         if self.presence is not None:
             self.presence.leave()
-        if self._reader is not None:
-            self._reader.close()
+        self._close_reader()
         self.write_beside(terminal.BLANK)
 
     def _remember(self) -> None:
@@ -204,6 +203,8 @@ class AvoApp(App[int]):
         if self.load is not None and snapshot.at is None:
             snapshot = replace(snapshot, load=self.load)
         before, self.snapshot = self.snapshot, snapshot
+        if snapshot.trouble:
+            self._close_reader()
         self._greet(before, snapshot)
         if snapshot.at is None and not self.player.playing:
             self.attention.look(snapshot, idle_s=time.monotonic() - self._key_at, blurred=not self.app_focus)
@@ -273,7 +274,11 @@ class AvoApp(App[int]):
             self._playing.pause()
             return
         now = time.monotonic()
-        seq = self._read(lambda _: self.player.advance(now - self._played_at), None)
+        if self.snapshot.trouble:  # the replay waits with the room until the run can be read again
+            self._played_at = now
+            return
+        otherwise: int | None = self.player.seq
+        seq = self._read(lambda _: self.player.advance(now - self._played_at), otherwise)
         self._played_at = now
         if seq is None:
             self.say("the replay has reached the end; f returns to now", "info")
@@ -322,10 +327,20 @@ class AvoApp(App[int]):
 
     @property
     def reader(self) -> Reader:
-        """A reader of the app's own thread, for what the snapshots do not hold."""
+        """A reader of the app's own thread, for what the snapshots do not hold.
+
+        Raises what is wrong while the feed cannot read either: what was opened before may be a file that is gone.
+        """
+        if self.snapshot.trouble:
+            raise AvoError(self.snapshot.trouble)
         if self._reader is None:
             self._reader = Reader(self.folder.journal)
         return self._reader
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _read(self, read: Callable[[Reader], T], otherwise: T) -> T:
         """Read something on demand; a journal that cannot be read is said, and `otherwise` returned."""

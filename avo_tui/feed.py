@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from engine.record.run import RunFolder
 TICK_S = 0.1
 POLL_S = 1.0
 LOST_S = 2.0
+GONE = "the run's folder is gone; waiting for it to come back"
 FIRST = 150  # events that a pane shows at first
 
 
@@ -94,10 +96,12 @@ class Feed:
                 finally:
                     builder.close()
             except (AvoError, OSError, ValueError) as error:
-                there = self.folder.journal.exists()
-                self._say_trouble(str(error) if there else "the run's folder is gone; waiting for it to come back")
+                self._say_trouble(str(error))
             except sqlite3.Error as error:  # a damaged page, a lost mount
-                self._say_trouble(f"{self.folder.journal}: {error}")
+                self._say_trouble(f"journal.db: {error}")
+            except Exception as error:  # what nobody foresaw: else the room would show an old moment as now for ever
+                traceback.print_exc()
+                self._say_trouble(f"{type(error).__name__}: {error}")
             self._stop.wait(LOST_S)
 
     def _follow(self, builder: Builder) -> None:
@@ -108,7 +112,7 @@ class Feed:
             self._wake.wait(POLL_S)
             self._wake.clear()
             if _identity(self.folder.journal) != identity:
-                raise AvoError("the run's folder is gone; waiting for it to come back")
+                raise AvoError(GONE)
             asked, now = self._at, builder.reader.mark()
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))
@@ -131,8 +135,10 @@ class Feed:
         self.deliver(snapshot)
 
     def _say_trouble(self, text: str) -> None:
+        """Say what is wrong, beside what was read last: its ages stay those of that moment."""
+        text = text.replace(f"{self.folder.path}/", "") if _identity(self.folder.journal) else GONE
         if self._last is not None and self._last.trouble != text:
-            self._give(replace(self._last, trouble=text, taken_at=self.clock()))
+            self._give(replace(self._last, trouble=text))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from statistics import median
 
@@ -35,7 +36,7 @@ def right_width(width: int, *, readonly: bool) -> int:
 
 def first_line(s: Snapshot, width: int) -> Line:
     """Who and how well: state, run, incumbent, ratio to the baseline."""
-    state, role = STATES.get(s.state, (s.state.upper(), "warn"))
+    state, role = ("✗ UNREADABLE", "bad") if s.trouble else STATES.get(s.state, (s.state.upper(), "warn"))
     parts: list[Line] = [((state, role),), ((s.run, "head"),), *_incumbent(s)]
     return fit(((" ", ""), *join_fitting(parts, ("  ", ""), width - 2)), width)
 
@@ -76,6 +77,8 @@ def company(s: Snapshot, width: int) -> Line:
 def heartbeat(s: Snapshot) -> Line:
     """LIVE with the heartbeat's age: amber after 10 s, red after 60 s."""
     age = s.heartbeat_age_s
+    if s.trouble:
+        return ((f"as of {time.strftime('%H:%M', time.localtime(s.taken_at))}", "bad"),)
     if s.state == "starting" or age is None:
         return (("no engine yet", "info"),)
     if s.state == "finished":
@@ -93,7 +96,10 @@ def second_line(s: Snapshot, width: int, *, narrow: bool = False) -> Line:
     """How long, how lately, at what cost, how much: what fits, the first things first; the sandbox has its place.
 
     A run without a sandbox says so before everything else. In a narrow room the sandbox stands to the right.
+    While the run cannot be read, that takes its place.
     """
+    if s.trouble:
+        return fit(((" ", ""), (clip_text(one_line(s.trouble), width - 2), "bad")), width)
     of = f" of {show.duration(s.limits.minutes * 60)}" if s.limits.minutes else ""
     known: list[Line] = [
         ((show.elapsed(s.elapsed_s) + of, ""),),
@@ -115,8 +121,8 @@ def sandbox(s: Snapshot) -> Line:
 
 
 def doing(s: Snapshot, width: int) -> Line:
-    """The right end of the second line: what is being done, or what is wrong; where it is narrow, the sandbox."""
-    if width > _NARROW or s.trouble:
+    """The right end of the second line: what is being done; where it is narrow, the sandbox."""
+    if width > _NARROW:
         return spread((), (*clip(_doing(s), width - 1), (" ", "")), width)
     tier = sandbox(s)
     if width_of(tier) >= width:  # both tiers filter system calls; the first word tells them apart
@@ -169,7 +175,7 @@ def forecast(s: Snapshot) -> float | None:
 
 def _doing(s: Snapshot) -> Line:
     if s.trouble:
-        return ((s.trouble, "bad"),)
+        return ()
     if s.state == "crashed":
         return ((f"the engine died; 'avo resume {s.run}' goes on from v{s.head}", "bad"),)
     if s.state not in ("running", "stopping", "paused"):

@@ -20,6 +20,8 @@ def hindrance(s: Snapshot, *, readonly: bool) -> tuple[str, str]:
         return "read-only: capital letters do nothing here", "warn"
     if s.at is not None:
         return "this is the past; f returns to now", "warn"
+    if s.trouble:
+        return "not now: the run cannot be read", "bad"
     if s.state == "finished":
         return f"the run has ended; 'avo resume {s.run}' goes on", "warn"
     if s.state == "crashed":

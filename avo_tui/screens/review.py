@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -87,7 +88,7 @@ class Part(Pane):
         """For the diff: against what, and how much."""
         screen = self.screen
         found = super().badge()
-        if self.id != "diff" or not isinstance(screen, ReviewScreen) or screen.review is None:
+        if self.id != "diff" or not isinstance(screen, ReviewScreen) or not (screen.review and screen.review.base):
             return found
         added, removed = diff.counts(screen.review.diff)
         return (*found, (" " if found else "", ""), ("against ", "dim"), (screen.review.base, "strong"),
@@ -270,8 +271,10 @@ class ReviewScreen(Acting, Screen[None]):
         if key not in self._cache:
             try:
                 self._cache[key] = await asyncio.to_thread(self._load_now, subject, base, mark)
-            except AvoError as error:
-                self.avo.say(str(error), "bad")
+            except (AvoError, OSError, sqlite3.Error) as error:
+                if subject == self.subject:
+                    self.review, self._failed = Review(subject, trouble=self.avo.snapshot.trouble or str(error)), True
+                    self._shown()
                 return
         if subject != self.subject:
             return
@@ -302,6 +305,11 @@ class ReviewScreen(Acting, Screen[None]):
         for head in self.query(Head):
             head.repaint()
         self._show_keys()
+        if self._failed and not snapshot.trouble:
+            self._failed = False
+            self._read()
+
+    _failed = False
 
     def tick(self) -> None:
         """Messages end."""
@@ -380,7 +388,7 @@ class ReviewScreen(Acting, Screen[None]):
             subject = Subject(version=wanted[0]) if wanted else None
         else:
             number = (self.subject.attempt or 0) + by
-            subject = Subject(attempt=number) if 0 < number <= s.attempts else None
+            subject = Subject(attempt=number) if s.tries and 0 <= number <= s.tries[-1].attempt else None
         if subject is None:
             self.avo.say("there is none further")
             return

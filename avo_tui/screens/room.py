@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from textwrap import wrap
@@ -419,7 +420,7 @@ class Room(Acting, Screen[None]):
                 self.go(text)
             else:
                 typed.obey(self, text)
-        except AvoError as error:
+        except (AvoError, sqlite3.Error) as error:
             self.avo.say(str(error), "warn")
 
     def action_command(self) -> None:
@@ -462,6 +463,8 @@ class Room(Acting, Screen[None]):
             self._travel(travel.step(self.avo.reader, self.avo.asked, by, kind))
         except UsageError as error:
             self.avo.say(str(error), "warn")
+        except (AvoError, sqlite3.Error) as error:
+            self.avo.say(str(error), "bad")
 
     def _travel(self, seq: int | None) -> None:
         self.avo.player.playing = False

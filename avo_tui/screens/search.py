@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
@@ -98,7 +99,7 @@ class Search(ModalScreen[int]):
             pane.hits = await asyncio.to_thread(self._find, text)
             self.found = text
             pane.said = (("nothing has these words" if text.strip() else "type words; every one must occur", "dim"),)
-        except AvoError as error:
+        except (AvoError, sqlite3.Error) as error:
             pane.hits, pane.said = (), ((str(error), "bad"),)
         pane.cursor, pane.placed_by_hand, pane.top = None, False, 0
         pane.reload()

@@ -476,15 +476,15 @@ def decode(kind: str, text: str) -> Event:
     cls = kinds().get(kind)
     if cls is None:
         return Raw(of=kind, data=data)
-    known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-    if "score" in known:
-        known["score"] = Score.from_json(known["score"])
-    for name in ("items", "directions"):
-        if name in known:
-            known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
     try:
+        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        if "score" in known:
+            known["score"] = Score.from_json(known["score"])
+        for name in ("items", "directions"):
+            if name in known:
+                known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
         return cls(**known)
-    except TypeError:
+    except (TypeError, KeyError, AttributeError):
         return Raw(of=kind, data=data)
 
 

@@ -11,6 +11,7 @@ from avo_tui.screens.review import ReviewScreen
 from avo_tui.widgets.stream import Stream
 from engine.record import events as ev
 from engine.record.journal import Journal
+from engine.record.reader import Reader
 from engine.record.run import RunFolder
 from tests.room import long, scripted
 from tests.room.pilot import open_room, room_of, until
@@ -129,6 +130,47 @@ def test_a_journal_that_is_torn_while_it_is_watched_is_said_and_its_repair_notic
         t.gone("1 Diff")
         t.press("q")
         assert t.wait() == 0
+
+
+def test_while_the_run_is_gone_the_room_says_so_everywhere_and_afterwards_reads_what_is_there_now(run: RunFolder):
+    kept = shutil.copytree(run.path, run.path.with_name("kept"))
+    with Journal.open(RunFolder(kept).journal) as journal:
+        journal.append(ev.Said("written while it was away", 99))
+    with attach(run, "--now", repr(scripted.end_of(run)), width=80, height=24) as t:
+        t.until("RUNNING.*LIVE")
+        t.press("<")
+        t.until("PAST")
+        t.press("f")
+        t.until("LIVE")
+        shutil.rmtree(run.path)
+        t.until(r"✗ UNREADABLE.* as of \d\d:\d\d[^\n]*\n the run's folder is gone; waiting for it to come back")
+        for key in ("<", "p", "a"):
+            t.press(key)
+            t.until(r"\n[^\n]*the run's folder is gone[^\n]*\Z")
+            t.press("P")
+            t.until("not now: the run cannot be read")
+        t.press("t", "v1", "enter")
+        t.until(r"\n[^\n]*the run's folder is gone[^\n]*\Z")
+        t.press("P")
+        t.until("not now: the run cannot be read")
+        t.press("6", "enter")
+        t.until(r"(?s)gone; waiting.*1 Diff.*gone; waiting")
+        kept.rename(run.path)
+        t.until(r"@@ \d+")
+        t.press("esc")
+        t.until("LIVE|LATE|SILENT|DEAD|ended")
+        t.gone("UNREADABLE")
+        t.press("t", f"#{_last(run)}", "enter")
+        t.until(f"PAST #{_last(run)}")
+        t.press("2")
+        t.until("written while it was away")
+        t.press("q")
+        assert t.wait() == 0
+
+
+def _last(run: RunFolder) -> int:
+    with Reader(run.journal) as reader:
+        return reader.last_seq()
 
 
 def test_a_run_whose_engine_died_in_the_middle_of_a_call_opens_and_says_so(tmp_path: Path):
