@@ -17,6 +17,7 @@ from pathlib import Path
 from avo_tui.model.moment import moment
 from avo_tui.model.snapshot import Builder, Snapshot
 from avo_tui.model.transcript import fact
+from avo_tui.summary import identity
 from engine.record.errors import AvoError
 from engine.record.run import RunFolder
 
@@ -107,11 +108,10 @@ class Feed:
     def _follow(self, builder: Builder) -> None:
         mark: tuple[int, int] | None = None
         at: int | None = None
-        identity = _identity(self.folder.journal)
         while not self._stop.is_set():
             self._wake.wait(POLL_S)
             self._wake.clear()
-            if _identity(self.folder.journal) != identity:
+            if not builder.there():
                 raise AvoError(GONE)
             asked, now = self._at, builder.reader.mark()
             if asked is not None and asked != at:
@@ -136,17 +136,9 @@ class Feed:
 
     def _say_trouble(self, text: str) -> None:
         """Say what is wrong, beside what was read last: its ages stay those of that moment."""
-        text = text.replace(f"{self.folder.path}/", "") if _identity(self.folder.journal) else GONE
+        text = text.replace(f"{self.folder.path}/", "") if identity(self.folder.journal) else GONE
         if self._last is not None and self._last.trouble != text:
             self._give(replace(self._last, trouble=text))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino)
 
 
 def _is_journal(change: object, path: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from avo_tui.commands.named import handle
 from avo_tui.launch import Started, last_line
@@ -43,9 +44,9 @@ def follow(
             ended = _watch(summaries, after, listener)
         except KeyboardInterrupt:
             ended = _leave(folder, summaries)
+        if not ended:
+            return 0
         summary = summaries.take()
-    if not ended:
-        return 0
     print("\n" + report_text(summary, folder), flush=True)
     code = (started.code() if started else None) or (2 if summary.state == "crashed" else 0)
     if code:
@@ -64,6 +65,8 @@ def _watch(summaries: Summaries, after: int, listener: Listener | None) -> bool:
     """Print lines as they come; True once the run has ended, False when the person leaves before."""
     began = float(summaries.reader.meta("created_at") or time.time())
     while True:
+        if not summaries.there() and not _back(summaries, listener):
+            return False
         ended = summaries.take().state in ENDED
         for entry in _news(summaries.reader, after):
             after = entry.seq
@@ -75,6 +78,20 @@ def _watch(summaries: Summaries, after: int, listener: Listener | None) -> bool:
             time.sleep(POLL_S)
         elif not listener.wait(POLL_S):
             print(f"run {summaries.folder.name} goes on; 'avo attach {handle(summaries.folder)}' joins it again")
+            return False
+
+
+def _back(summaries: Summaries, listener: Listener | None) -> bool:
+    """Wait for a folder that is gone, and open its journal again; False when the person leaves before."""
+    print("the run's folder is gone; waiting for it to come back", flush=True)
+    while True:
+        with suppress(AvoError, OSError):
+            summaries.reopen()
+            print("the run's folder is back", flush=True)
+            return True
+        if listener is None:
+            time.sleep(POLL_S)
+        elif not listener.wait(POLL_S):
             return False
 
 

@@ -168,8 +168,12 @@ class Summaries:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.reader = Reader(folder.journal)
-        self._config = _config(folder.config)
+        self._open()
+
+    def _open(self) -> None:
+        self._file = identity(self.folder.journal)
+        self.reader = Reader(self.folder.journal)
+        self._config = _config(self.folder.config)
         self._versions: tuple[Version, ...] = ()
         self._versions_of: tuple[int, int | None] = (-1, None)
         self._known: dict[str, Any] = {}
@@ -178,6 +182,16 @@ class Summaries:
     def close(self) -> None:
         """Close the journal."""
         self.reader.close()
+
+    def there(self) -> bool:
+        """Whether the journal still is the file that was opened: a folder may vanish, or come back from a copy."""
+        return self._file is not None and identity(self.folder.journal) == self._file
+
+    def reopen(self) -> None:
+        """Open the journal that lies there now; what was open stays so until that is done."""
+        before = self.reader
+        self._open()
+        before.close()
 
     def __enter__(self) -> Self:
         return self
@@ -230,6 +244,15 @@ class Summaries:
             "last_seq": seq,
         }  # fmt: skip
         return self._known
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at a path; None when none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def ratio(value: float | None, base: float | None) -> float | None:

@@ -116,6 +116,10 @@ class Builder:
         """Close the journal."""
         self._summaries.close()
 
+    def there(self) -> bool:
+        """Whether the journal still is the file that was opened."""
+        return self._summaries.there()
+
     def summary(self) -> Summary:
         """Where the run stands now."""
         return self._summaries.take(self.clock())

@@ -34,6 +34,7 @@ from engine.record.reader import Reader
 TABS = ("diff", "scores", "integrity", "profile", "story", "source")
 TITLES = ("Diff", "Scores", "Integrity", "Profile", "Story", "Source")
 SPLIT = 150  # columns from which scores and integrity stand beside the rest
+INTEGRITY = 16  # lines of an integrity report
 _BASES: tuple[Base, ...] = ("parent", "seed", "best", "marked")
 
 
@@ -229,9 +230,11 @@ class ReviewScreen(Acting, Screen[None]):
         if not self.split:
             return [plan.Placed(self.tab, 0, 0, size.width, body, tabs)]
         wide = size.width * 2 // 5
-        high = min(
-            body * 3 // 5, (len(self.review.score.configurations) if self.review and self.review.score else 8) + 5
-        )
+        count = len(self.review.score.configurations) if self.review and self.review.score else 8
+        # Every baseline below each configuration, where the integrity report still has its place.
+        high = count * (1 + len(self.avo.snapshot.baselines)) + 5
+        if high > body - INTEGRITY:
+            high = min(body * 3 // 5, count + 5)
         main = self.tab if self.tab not in ("scores", "integrity") else "diff"
         return [
             plan.Placed("scores", 0, 0, wide, high),

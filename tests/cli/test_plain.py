@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,10 @@ from test_running import words
 from tiny import until
 from waiting import versions_of
 
+from engine.record import events as ev
+from engine.record.journal import Journal
 from engine.record.reader import Reader
+from engine.record.run import RunFolder
 
 
 class Viewer:
@@ -107,6 +111,30 @@ def test_looking_help_mistakes_and_leaving(avo, living):
     assert "\x1b" not in out
     assert commands_of(living) == []
     assert avo("status", "alive", "--json").json["state"] == "running"
+
+
+def test_a_folder_that_vanishes_is_said_and_what_was_written_meanwhile_is_told_when_it_is_back(avo, living):
+    elsewhere, taken = living.path.with_name("elsewhere"), living.path.with_name("taken")
+    with avo.popen("attach", "alive", "--plain", stdin=subprocess.PIPE) as process:
+        viewer = of(process)
+        viewer.hear("new version v4")
+        viewer.say("pause")
+        viewer.hear("applied")
+        shutil.copytree(living.path, elsewhere)
+        living.path.rename(taken)
+        viewer.hear("the run's folder is gone; waiting")
+        viewer.say("versions")
+        viewer.hear("refused: ")
+        with Journal.open(RunFolder(elsewhere).journal) as journal:
+            journal.append(ev.AlertRaised(7, "warning", "x", "raised while it was away", ""))
+        elsewhere.rename(living.path)
+        viewer.hear("the run's folder is back")
+        viewer.hear("raised while it was away")
+        viewer.say("quit")
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    shutil.rmtree(living.path)
+    taken.rename(living.path)  # its engine still is there
 
 
 def test_who_only_looks_cannot_steer(avo, living):
