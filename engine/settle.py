@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import median
+from statistics import median, stdev
 
 from engine.gate import CANDIDATE, Round
 from engine.record.scores import ConfigurationScore, Score, geomean
@@ -26,4 +26,6 @@ def _row(row: ConfigurationScore, more: Sequence[float | None], flops: float | N
     if flops is None or len(figures) < 2:
         return row
     latency = median(figures)
-    return replace(row, latency_us=latency, tflops=flops / (latency * 1e6))
+    # Of a slow kernel the score times one call, which has no spread; the figures of several processes have one.
+    spread = row.tflops_std if row.tflops_std is not None else stdev(flops / (us * 1e6) for us in figures)
+    return replace(row, latency_us=latency, tflops=flops / (latency * 1e6), tflops_std=spread)

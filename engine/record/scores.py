@@ -19,8 +19,8 @@ class ConfigurationScore:
     """One configuration's outcome.
 
     `latency_us` is a low quantile of the timed calls and `tflops` the work over it; `tflops_std` is the spread of the
-    single calls, None when one call was timed. All are None when nothing was measured. `relative_error` is the largest
-    row-relative L2 error against the float64 reference.
+    single calls; where one call was timed, that of the gate's rounds, None without any. All are None when nothing was
+    measured. `relative_error` is the largest row-relative L2 error against the float64 reference.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,13 @@ def test_a_settled_score_is_the_median_over_processes():
     assert [c.latency_us for c in found.configurations] == [1200.0, 1000.0]
     assert [c.tflops for c in found.configurations] == [pytest.approx(1e9 / 1.2e9), pytest.approx(1.0)]
     assert found.geomean_tflops == pytest.approx(math.sqrt(1 / 1.2))
+
+
+def test_a_figure_of_one_timed_call_takes_its_spread_from_the_rounds():
+    many = score(a=1000.0)
+    one = replace(many, configurations=(replace(many.configurations[0], tflops_std=None),))
+    found = [settled(s, ("a",), rounds((1250.0,), (2000.0,)), {"a": 1e9}).configurations[0] for s in (one, many)]
+    assert [c.tflops_std for c in found] == [pytest.approx(statistics.stdev([1.0, 0.8, 0.5])), 0.1]
 
 
 def test_configurations_that_no_round_measured_keep_their_figure():
