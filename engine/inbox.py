@@ -94,13 +94,17 @@ class Inbox:
         self._known.update((i, name) for i, name, _ in fresh)
 
     def mark(self, direction: str, state: str, why: str) -> ev.DirectionChanged:
-        """Pin or veto a direction; the caller writes the fact. Each undoes the other."""
+        """Pin or veto a direction; the caller writes the fact. Each undoes the other.
+
+        One that waits is not handed over once it is vetoed.
+        """
         self._apply(direction, state)
         return ev.DirectionChanged(direction, self._known.get(direction, direction), "person", state, why)
 
     def _apply(self, direction: str, state: str) -> None:
         if state == "vetoed":
             self._vetoed.add(direction)
+            self._waiting.pop(direction, None)
         if state in {"vetoed", "pinned"} and direction in self._pinned:
             self._pinned.remove(direction)
         if state == "pinned":
@@ -123,7 +127,7 @@ class Inbox:
             command = command_of(fact.direction)
             directive = Directive(fact.direction, fact.source, fact.why, command, directions=fact.directions)
             self._waiting[fact.direction] = directive
-        elif fact.state not in WAITING:
+        elif fact.state not in (*WAITING, "pinned"):
             self._waiting.pop(fact.direction, None)
 
 

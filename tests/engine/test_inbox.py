@@ -65,6 +65,15 @@ def test_offers_are_made_once_and_do_not_overwrite_what_is_known(journal, reader
     assert [(d.direction, d.state) for d in reader.directions()] == [("a", "pinned"), ("b", "offered")]
 
 
+def test_a_direction_that_waits_is_not_handed_over_once_it_is_vetoed_and_still_is_once_pinned(journal, reader):
+    inbox = Inbox(journal, reader)
+    for number in (1, 2):
+        journal.append(inbox.put(Directive(person_direction(number), "person", f"try {number}", number)))
+    journal.append(inbox.mark("person-1", "vetoed", "by ada"), inbox.mark("person-2", "pinned", "by ada"))
+    again = Inbox(journal, reader)
+    assert [d.text for d in again.take(1)] == [d.text for d in inbox.take(1)] == ["try 2"]
+
+
 def test_pins_and_vetoes_survive_a_restart(journal, reader):
     inbox = Inbox(journal, reader)
     inbox.offer([(i, i, "") for i in "abc"], "playbook")
