@@ -171,8 +171,11 @@ def _print_entry(entry: Entry, *, as_json: bool) -> None:
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
-    plain = {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "title": entry.title}
-    return {**plain, "data": json.loads(entry.data)}
+    try:
+        data = json.loads(entry.data)
+    except ValueError:  # what a damaged disk left of it
+        data = None
+    return {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "title": entry.title, "data": data}
 
 
 def versions(arguments: Namespace) -> int:

@@ -268,7 +268,7 @@ def _warned(e: ev.Warned) -> Block:
 
 
 def _raw(e: ev.Raw) -> Block:
-    return _new(head=(("· ", "dim"), (clean(e.of), "dim")), body=_dump(e.data))
+    return _new(head=(("· ", "dim"), (one_line(e.title()), "dim")), body=_dump(e.data))
 
 
 def _new(**fields: Any) -> Block:

@@ -457,7 +457,7 @@ class Raw(Event):
     data: Mapping[str, Any]
 
     def title(self) -> str:
-        return self.of
+        return f"{self.of}: damaged; 'avo verify' says more" if "damaged" in self.data else self.of
 
 
 def kinds() -> Mapping[str, type[Event]]:
@@ -471,8 +471,16 @@ def encode(event: Event) -> str:
 
 
 def decode(kind: str, text: str) -> Event:
-    """The inverse of `encode`. An unknown kind or shape becomes `Raw`, so that old viewers read new runs."""
-    data = json.loads(text)
+    """The inverse of `encode`. An unknown kind or shape becomes `Raw`, so that old viewers read new runs.
+
+    So does what a damaged disk left of a fact: one of a million must not hide the others.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        return Raw(of=kind, data={"damaged": text[:200]})
     cls = kinds().get(kind)
     if cls is None:
         return Raw(of=kind, data=data)

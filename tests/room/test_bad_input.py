@@ -132,6 +132,23 @@ def test_a_journal_that_is_torn_while_it_is_watched_is_said_and_its_repair_notic
         assert t.wait() == 0
 
 
+def test_damaged_facts_hide_none_of_the_others(run: RunFolder):
+    last = _last(run)
+    with sqlite3.connect(run.journal) as db:
+        for back, left in enumerate(('{"torn', "[1, 2]", "null", "{}", '{"score": 7, "items": 3}')):
+            db.execute("UPDATE events SET data = ? WHERE seq = ?", (left, last - 5 - back))
+    db.close()
+    with attach(run, "--now", repr(scripted.end_of(run)), width=120) as t:
+        t.until("RUNNING")
+        t.until("damaged; 'avo verify'")
+        t.press("<", "<")
+        t.until("PAST")
+        t.press("f")
+        t.until("LIVE")
+        t.press("q")
+        assert t.wait() == 0
+
+
 def test_while_the_run_is_gone_the_room_says_so_everywhere_and_afterwards_reads_what_is_there_now(run: RunFolder):
     kept = shutil.copytree(run.path, run.path.with_name("kept"))
     with Journal.open(RunFolder(kept).journal) as journal:
