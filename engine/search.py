@@ -358,7 +358,7 @@ class Search:
             self.steering.poll()
             self._watch_time()
             if beats % round(BEAT_S / PULSE_S) == 0:
-                if _identity(self.folder) != self._place:
+                if _identity(self.folder) not in (self._place, _UNKNOWN):
                     raise JournalError(f"{self.folder.path} was removed or replaced under its engine, which ends")
                 self._beat()
                 if not self.paused and self.disk.short():
@@ -439,12 +439,17 @@ class Search:
         self.journal.close()
 
 
+_UNKNOWN = (-1, -1)
+
+
 def _identity(folder: RunFolder) -> tuple[int, int] | None:
     """Which folder lies at this path. Another one is not ours to write to, whoever put it there."""
     try:
         found = folder.path.stat()
     except FileNotFoundError:
         return None
+    except OSError:  # a mount that does not answer for a moment is no other folder
+        return _UNKNOWN
     return found.st_dev, found.st_ino
 
 

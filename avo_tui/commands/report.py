@@ -6,22 +6,24 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from avo_tui.commands.named import print_json, run_of
+from avo_tui.commands.named import print_json
+from avo_tui.commands.replay import laid_out, recorded
 from avo_tui.summary import Summaries
 from engine.record.errors import Refused
+from engine.record.run import RunFolder
 
 
 def report(arguments: Namespace) -> int:
-    """`avo report RUN -o DIR`: index.html, PNG, CSV and JSON."""
+    """`avo report RUN -o DIR`: index.html, PNG, CSV and JSON. RUN may be an archive or a recorded run, as in replay."""
     from avo_tui.report import png
     from avo_tui.report.files import write
 
-    folder, directory = run_of(arguments), Path(arguments.output).expanduser().absolute()
+    source, directory = recorded(arguments.run, arguments.runs), Path(arguments.output).expanduser().absolute()
     if directory.exists() and not directory.is_dir():
         raise Refused(f"{directory} is a file; -o names a folder")
-    if directory.is_relative_to(folder.path):
+    if isinstance(source, RunFolder) and directory.is_relative_to(source.path):
         raise Refused(f"{directory} lies inside the run's own folder; name another one")
-    with Summaries(folder) as summaries:
+    with laid_out(source) as folder, Summaries(folder) as summaries:
         written = write(summaries, directory)
     if arguments.json:
         print_json({"run": folder.name, "directory": str(directory), "files": [p.name for p in written]})

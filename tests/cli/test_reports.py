@@ -87,6 +87,12 @@ def test_a_report_is_one_page_with_figures_and_tables_and_the_same_facts_as_file
     assert past("report", "climb", "-o", str(tmp_path / "out")).code == 0  # an earlier report is replaced
 
 
+def test_a_recorded_run_is_reported_by_the_name_that_replay_plays_it_by(past, tmp_path):
+    said = past("report", "mha_cuda/h200-1122", "-o", str(tmp_path / "out"), "--json")
+    assert (said.code, said.err) == (0, "")
+    assert len(rows(tmp_path / "out" / "versions.csv")) == 16
+
+
 def test_the_page_reads_in_dark_in_light_and_on_paper(past, tmp_path):
     assert past("report", "climb", "-o", str(tmp_path)).code == 0
     text = (tmp_path / "index.html").read_text()
