@@ -146,6 +146,8 @@ def _repository(url: str, store: Path) -> Added:
 
 def _one(path: Path, store: Path, page: str, source: str) -> Added:
     """One file as one page. A page of the same name from elsewhere is left alone: this one gets a number."""
+    if not path.is_file():  # a pipe would be waited for, a device read without end
+        raise Refused(f"{path} is not a plain file")
     if not _has_facts(path):
         page = next(name for name in _numbered(page) if _source_of(store / f"{name}.md") in (None, source))
     return Added((_file(path, store, page, source),), ())
@@ -217,8 +219,6 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def _file(path: Path, store: Path, page: str, source: str) -> str:
     """Write one page; returns its id."""
-    if not path.is_file():  # a pipe would be waited for, a device read without end
-        raise Refused(f"{path} is not a plain file")
     ending = path.suffix.lower()
     text = _page_text(path, ending)
     if not text.strip():

@@ -300,9 +300,10 @@ def commands(arguments: Namespace) -> int:
     if arguments.json:
         print_json([asdict(c) for c in found])
     elif found:
+        why = [c.reason or (json.dumps(c.arguments) if c.arguments else "") for c in found]
         rows = [
-            [f"#{c.command}", clock(c.at), c.person, c.verb, c.state, one_line(c.reason or json.dumps(c.arguments), 80)]
-            for c in found
+            [f"#{c.command}", clock(c.at), c.person, c.verb, c.state, one_line(text, 80)]
+            for c, text in zip(found, why, strict=True)
         ]
         print(table(["command", "at", "person", "verb", "state", "reason"], rows))
     return 0
