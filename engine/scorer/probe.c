@@ -44,6 +44,9 @@ static int can_connect(const struct sockaddr *to, socklen_t size, int type) {
     return ok;
 }
 
+/* Nobody ends a probe whose scorer was killed while it looked. Far longer than any look. */
+#define ABANDONED_S 120
+
 /* Fork sleeping children until refused; they die with `most` reached or not. */
 static int forks(int most) {
     static pid_t children[4096];
@@ -66,6 +69,7 @@ static void leave_daemon(int held) {
     signal(SIGHUP, SIG_IGN), signal(SIGTERM, SIG_IGN);
     close(0), close(1), close(2);
     (void)held; /* kept open: the parent sees its end of the pipe close when this process dies */
+    alarm(ABANDONED_S);
     for (;;) pause();
 }
 
@@ -114,5 +118,6 @@ int main(int argc, char **argv) {
     leave_daemon(atoi(argv[6]));
     printf("done\n");
     fflush(stdout);
+    alarm(ABANDONED_S);
     pause();
 }
