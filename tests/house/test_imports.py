@@ -154,5 +154,5 @@ def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
         for name, command in commands.items():
             times[name].append(took(*command))
     base = min(times["base"])
-    assert min(times["runs"]) < 6 * base
+    assert min(times["runs"]) < 4 * base
     assert min(times["help"]) < 3 * base

@@ -203,11 +203,11 @@ def _count(path: Path) -> int:
         return reader.last_seq()
 
 
-@pytest.mark.timeout(300)  # six hundred writes that reach the disk, one by one
+@pytest.mark.timeout(300)  # nine hundred writes that reach the disk, one by one
 def test_what_an_upgrade_computes_is_what_a_journal_writes_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with Journal.create(path, "a-run") as journal:
-        for n in range(600):
+        for n in range(900):
             why = f"because {n}" if n % 3 else ""
             state = ("offered", "pursued", "regressed")[n % 3]
             journal.append(
@@ -225,5 +225,5 @@ def test_what_an_upgrade_computes_is_what_a_journal_writes_as_it_goes(tmp_path: 
     Journal.open(path).close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert [db.execute(f"SELECT * FROM {t}").fetchall() for t in tables] == written
-    assert [len(rows) for rows in written] == [3, 600]
+    assert [len(rows) for rows in written] == [4, 900]
     assert everything(path) == seen
