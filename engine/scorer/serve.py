@@ -17,15 +17,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.record.errors import AvoError, Refused, ScorerError, UsageError
-from engine.scorer import evaluate, machine, problem, sandbox
+from engine.scorer import machine, problem, sandbox
 from engine.scorer import toolchain as tools
-from engine.scorer.bench import Bench, Emit, Options
 from engine.scorer.children import Children, become_subreaper
 from engine.scorer.failure import Cancelled
+from engine.scorer.importing import Importing
 from engine.scorer.problem import Problem, Suite
+
+if TYPE_CHECKING:
+    from engine.scorer.bench import Bench, Emit, Options
 
 # What a candidate cannot cause in the judge: the disk is full, read-only or over quota, memory or descriptors are out.
 HOST_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -37,6 +40,7 @@ class Server:
 
     def __init__(self) -> None:
         become_subreaper()
+        self.torch = Importing()
         self.children = Children(sandbox.unchosen())
         self._benches: dict[tuple[str, str, int], Bench] = {}
         self._programs: tuple[Path, ...] = ()  # ours in the build cache
@@ -61,6 +65,8 @@ class Server:
         if operation == "build":
             return self._build(request)
         bench = self._bench(request)
+        from engine.scorer import evaluate
+
         options = _options(bench.judge.problem, request)
         if operation == "score":
             source = Path(_needed(request, "source"))
@@ -97,6 +103,11 @@ class Server:
         stamp = (chosen.folder / "problem.toml").read_text("utf-8") + chosen.reference.read_text("utf-8")
         key = (str(chosen.folder), stamp, threads)
         if key not in self._benches:
+            if chosen.device == "cuda":
+                from engine.scorer.cuda import driver
+
+                driver.wake()
+            self.torch.wait()
             self._benches[key] = _open(chosen, threads, self.children)
         return self._benches[key]
 
@@ -132,12 +143,15 @@ def _sandbox() -> dict[str, Any]:
 
 
 def _open(chosen: Problem, threads: int, children: Children) -> Bench:
+    from engine.scorer.bench import Bench
     from engine.scorer.device import open_device
 
     return Bench(open_device(chosen, threads), children)
 
 
 def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:
+    from engine.scorer import evaluate
+
     suite = request.get("suite", "full")
     if suite not in ("quick", "full"):
         raise UsageError(f"suite = {suite!r} is not quick or full")

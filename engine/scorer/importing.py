@@ -1,0 +1,36 @@
+"""torch takes seconds to import, so a thread imports it while requests are read, the sandbox is attacked and the device
+wakes up. One rule: what needs torch is imported after `Importing.wait`, never at the top of `serve.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import threading
+
+from engine.record.errors import ScorerError
+
+
+class Importing:
+    """The import of torch, under way from the start."""
+
+    def __init__(self) -> None:
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._import, name="import torch")
+        self._thread.start()
+
+    def _import(self) -> None:
+        gc.disable()  # a million objects are made and none of them is garbage: a sixth of the time
+        try:
+            importlib.import_module("torch")
+        except BaseException as error:  # a broken library may raise anything, and it belongs to who waits
+            self._failure = error
+        finally:
+            gc.enable()
+
+    def wait(self) -> None:
+        """Return when torch is there. Raises ScorerError, one line, when it cannot be imported."""
+        self._thread.join()
+        if self._failure is not None:
+            said = " ".join(str(self._failure).split()) or type(self._failure).__name__
+            raise ScorerError(f"torch cannot be imported: {said}; install it (pip install torch)") from self._failure
