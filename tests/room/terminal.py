@@ -30,12 +30,36 @@ KEYS = {
 _PASSED = ("PATH", "HOME", "USER", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "AVO_PERSON")
 
 
+class _Stream(pyte.ByteStream):
+    """The emulator's stream, which parses letter by letter; colours, most of what a room sends, it takes whole."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        text, at = self.utf8_decoder.decode(data), 0
+        for colours in _COLOURS.finditer(text):
+            pyte.Stream.feed(self, text[at : colours.start()])
+            if self._taking_plain_text:
+                self.listener.select_graphic_rendition(*_numbers(colours[1]))
+            else:  # it stands inside another sequence
+                pyte.Stream.feed(self, colours[0])
+            at = colours.end()
+        pyte.Stream.feed(self, text[at:])
+
+
+_COLOURS = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+@cache
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(min(int(n or 0), 9999) for n in text.split(";"))
+
+
 class Terminal:
     """Runs a command in a pty of `width` x `height`; `until` waits, `press` types, `text` is the screen."""
 
     def __init__(self, command: Sequence[str], *, width: int, height: int, env: Mapping[str, str] = {}) -> None:
         self.screen = pyte.Screen(width, height)
-        self.stream = pyte.ByteStream(self.screen)
+        self.stream = _Stream(self.screen)
         self.raw = b""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
