@@ -25,10 +25,11 @@ run: $(MADE)
 
 # Three at a time: most tests wait for a process, a terminal or a clock. JOBS=0 runs them one by one.
 JOBS ?= 3
+# The order of the files is tests/conftest.py's: the longest first.
 # What failed is run once more, alone: most tests are real processes against real clocks, and a busy machine is not a fault.
 # Both results are printed, the second counts.
 test: lint
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS); code=$$?; \
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); code=$$?; \
 	if [ $$code = 1 ] && [ $(JOBS) != 0 ]; then \
 	    echo "make: the tests that failed run again, one by one"; \
 	    $(BIN)/python -m pytest -q -n 0 --last-failed --last-failed-no-failures none --maxfail 3 $(ARGS); code=$$?; \

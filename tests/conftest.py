@@ -6,7 +6,11 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
+from pathlib import Path
+
+import pytest
 
 # Set before any test starts a process, so that engines started by tests write their lessons here.
 _HOME = tempfile.mkdtemp(prefix="avo-tests-")
@@ -15,5 +19,25 @@ os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 os.environ["XDG_STATE_HOME"] = f"{_HOME}/state"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 
+# Hundreds of processes are started: each finds compiled what the first one compiled, whatever the shell says of it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A shell starts what it puts in the background with SIGINT ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The files that take longest, longest first: none of them is to be begun when the other workers have nothing left.
+LONGEST = (
+    "room/test_pictures.py", "agent/test_agent_run.py", "scorer/test_cheats.py", "engine/test_kills.py",
+    "room/test_keys.py", "room/test_journeys.py", "cli/test_judging.py", "room/test_bad_input.py",
+    "scorer/test_spool.py", "agent/test_the_key.py", "scorer/test_serving.py", "gate/test_simulation.py",
+    "playbook/test_play.py", "cli/test_bad_input.py", "engine/test_search.py", "engine/test_faults.py",
+    "cli/test_steering_commands.py", "cli/test_running.py", "agent/test_agent_long.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first; within a file, and among all others, the order stays."""
+    here = Path(__file__).parent
+    ranks = {here / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +33,10 @@ class Diary(CountingTool):
         return ToolResult(True, "written\n" * 20)
 
 
+def _worker(path: Path, url: str) -> None:
+    asyncio.run(_work(path, url))
+
+
 async def _work(path: Path, url: str) -> None:
     """Work until killed."""
     stage = Stage(path, url, window_tokens=40_000)
@@ -60,24 +61,28 @@ def _policy() -> Any:
     return answer
 
 
-def _survive(tmp_path: Path, kills: int) -> None:
+def _survive(tmp_path: Path, kills: int, patch: pytest.MonkeyPatch) -> None:
     dice = random.Random(4)
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent.parent}"}
     diary = tmp_path / "diary"
+    patch.setenv("PYTHONPATH", f"{HERE}:{HERE.parent.parent}")
+    # Each worker is a process of its own, forked by one that has loaded what all of them need.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
     with MessagesServer(_policy(), window_tokens=40_000, keep=2) as server:
         for _ in range(kills + 1):
             seen, written = len(server.seen), _lines(diary)
-            worker = subprocess.Popen([sys.executable, __file__, str(tmp_path), server.url], env=environment)
+            worker = processes.Process(target=_worker, args=(tmp_path, server.url))
+            worker.start()
             try:
                 deadline = time.monotonic() + 60
                 while len(server.seen) < seen + 2 or _lines(diary) == written:
-                    assert worker.poll() is None, "the engine ended by itself"
+                    assert worker.exitcode is None, "the engine ended by itself"
                     assert time.monotonic() < deadline, "the run did not go on"
                     time.sleep(0.01)
                 time.sleep(dice.random() * 0.15)
             finally:
-                os.kill(worker.pid, signal.SIGKILL)
-                worker.wait()
+                worker.kill()
+                worker.join()
         assert not server.rejected, server.rejected[:3]
     done = [int(line) for line in diary.read_text().split()]
     assert len(done) == len(set(done)), "a tool call ran twice"
@@ -88,15 +93,15 @@ def _lines(path: Path) -> int:
     return len(path.read_text().split()) if path.exists() else 0
 
 
-def test_after_kill_9_at_random_moments_the_history_is_valid_and_no_call_runs_twice(tmp_path: Path) -> None:
-    _survive(tmp_path, 6)
+def test_after_kill_9_at_random_moments_the_history_is_valid_and_no_call_runs_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _survive(tmp_path, 6, monkeypatch)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_after_100_times_kill_9_the_history_is_valid_and_no_call_runs_twice(tmp_path: Path) -> None:
-    _survive(tmp_path, 100)
-
-
-if __name__ == "__main__":
-    asyncio.run(_work(Path(sys.argv[1]), sys.argv[2]))
+def test_after_100_times_kill_9_the_history_is_valid_and_no_call_runs_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _survive(tmp_path, 100, monkeypatch)

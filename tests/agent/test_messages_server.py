@@ -131,6 +131,7 @@ def test_a_request_that_breaks_a_rule_is_refused_with_the_place(name: str) -> No
         (b"[]", 400, "must be a JSON object"),
         (b" " * (BODY_LIMIT + 1), 413, "exceeds the maximum size"),
     ],
+    ids=["cut off", "half a pair", "a list", "too long"],  # without names the whole bodies would be the tests' names
 )
 def test_a_body_that_cannot_be_read_is_refused(raw: bytes, status: int, reason: str) -> None:
     with pytest.raises(Rejected, match=reason) as refused:

@@ -76,19 +76,18 @@ class Sampler(threading.Thread):
 
 
 def _below(root: int) -> Iterator[int]:
-    """Every descendant of a process."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            fields = _read(int(entry.name), "stat").rpartition(b")")[2].split()
-            if len(fields) > 1:
-                parents[int(entry.name)] = int(fields[1])
-    for pid in parents:
-        at = pid
-        while at in parents and at != root:
-            at = parents[at]
-        if at == root and pid != root:
-            yield pid
+    """Every descendant of a process, as its threads have them."""
+    todo = [root]
+    while todo:
+        pid = todo.pop()
+        try:
+            threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        except OSError:
+            continue
+        for thread in threads:
+            children = [int(child) for child in _read(pid, f"task/{thread}/children").split()]
+            yield from children
+            todo += children
 
 
 def _read(pid: int, part: str) -> bytes:

@@ -182,17 +182,25 @@ import sys
 from pathlib import Path
 from engine.scorer.judge import load_reference
 from engine.scorer.problem import load
-print(*load_reference(load(Path(sys.argv[1]))).baselines())
+for problem in sys.argv[1:]:
+    print(*load_reference(load(Path(problem))).baselines())
 """
+CUDA = ("mha_cuda", "gqa_cuda")
 
 
-@pytest.mark.parametrize("problem", ["mha_cuda", "gqa_cuda"])
-def test_the_cuda_problems_name_the_rivals_of_the_paper(problem):
+@pytest.fixture(scope="module")
+def rivals():
+    """The baselines of each CUDA problem, by the problem's name."""
     from engine.data import kernels_directory
 
-    words = [sys.executable, "-c", NAMES, str(kernels_directory() / problem)]
-    found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    assert {"cudnn", "torch_flash"} <= set(found) <= {"cudnn", "torch_flash", "fa4"}
+    words = [sys.executable, "-c", NAMES, *(str(kernels_directory() / problem) for problem in CUDA)]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {problem: set(line.split()) for problem, line in zip(CUDA, lines, strict=True)}
+
+
+@pytest.mark.parametrize("problem", CUDA)
+def test_the_cuda_problems_name_the_rivals_of_the_paper(rivals, problem):
+    assert {"cudnn", "torch_flash"} <= rivals[problem] <= {"cudnn", "torch_flash", "fa4"}
 
 
 def test_versions_of_runs_are_measured_by_name(avo, nano):

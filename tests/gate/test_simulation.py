@@ -7,6 +7,7 @@ Drift of the whole machine cancels, because every ratio is taken within a round.
 from __future__ import annotations
 
 import random
+from functools import cache
 from statistics import mean
 
 import pytest
@@ -33,6 +34,7 @@ def _mix(rng: random.Random) -> float:
     return 0.0 if u < 0.45 else -0.003 if u < 0.70 else -0.01 if u < 0.95 else 0.005
 
 
+@cache
 def _sessions(machine: Machine, draw, count: int = 12) -> list[Session]:
     return [session(random.Random(seed), machine, draw, 500) for seed in range(count)]
 

@@ -1,9 +1,10 @@
 """The CPU playbook's kernels, built by the real compiler and judged by the real scorer."""
 
-import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from engine.data import kernels_directory
 from engine.operators.playbook.catalogue import load
 from engine.operators.playbook.edits import apply
 
-ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(Path(__file__).parent.parent / "scorer"))  # the served scorer lies there
+from served import Scorer
+
 ROWS = ("simd-dot", "skip-masked-keys", "parallel-rows", "row-exp")
 TILES = ("query-tiles", "score-registers", "value-registers", "fold-scale", "one-region", "scratch-per-thread",
          "depth-unroll", "clean-broadcast", "heavy-first", "mask-prefix", "diagonal-values", "diagonal-scores",
@@ -33,18 +36,21 @@ def sources_of(problem: str, *names: str) -> dict[str, str]:
     return sources
 
 
-def judged(tmp_path: Path, problem: str, *names: str) -> dict[str, object]:
+@pytest.fixture(scope="module")
+def scorer() -> Iterator[Scorer]:
+    """One real scorer for all of them."""
+    served = Scorer()
+    yield served
+    served.close()
+
+
+def judged(scorer: Scorer, tmp_path: Path, problem: str, *names: str) -> dict[str, Any]:
     """The real scorer's word on the seed with these directions."""
     folder = tmp_path / "candidate"
     folder.mkdir()
     for name, text in sources_of(problem, *names).items():
         (folder / name).write_text(text)
-    request = {"op": "score", "source": str(folder), "problem": str(kernels_directory() / problem), "suite": "quick"}
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.scorer"],
-        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, timeout=100, check=False,
-    )  # fmt: skip
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = scorer.score(folder, kernels_directory() / problem)
     return found
 
 
@@ -63,10 +69,12 @@ def has_avx512() -> bool:
         pytest.param("mha_cpu", (*TILES, *WIDE), id="wide"),
     ],
 )
-def test_the_ladder_is_correct_at_every_landing(tmp_path: Path, problem: str, names: tuple[str, ...]) -> None:
+def test_the_ladder_is_correct_at_every_landing(
+    scorer: Scorer, tmp_path: Path, problem: str, names: tuple[str, ...]
+) -> None:
     if set(names) & set(WIDE) and not has_avx512():
         pytest.skip("this machine has no AVX-512")
-    found = judged(tmp_path, problem, *names)
+    found = judged(scorer, tmp_path, problem, *names)
     assert found["correct"], found
 
 
@@ -80,8 +88,8 @@ def test_the_ladder_is_correct_at_every_landing(tmp_path: Path, problem: str, na
     ],
     ids=lambda names: names[-1],
 )
-def test_what_is_wrong_is_found_wrong(tmp_path: Path, tempting: tuple[str, ...]) -> None:
-    found = judged(tmp_path, "mha_cpu", *tempting)
+def test_what_is_wrong_is_found_wrong(scorer: Scorer, tmp_path: Path, tempting: tuple[str, ...]) -> None:
+    found = judged(scorer, tmp_path, "mha_cpu", *tempting)
     assert (found["correct"], found["stage"]) == (False, "check"), found
 
 

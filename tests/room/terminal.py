@@ -13,10 +13,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import groupby
 from types import TracebackType
 from typing import Self
 
 import pyte
+from wcwidth import wcwidth
 
 KEYS = {
     "enter": "\r", "esc": "\x1b", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D",
@@ -27,12 +30,36 @@ KEYS = {
 _PASSED = ("PATH", "HOME", "USER", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "AVO_PERSON")
 
 
+class _Stream(pyte.ByteStream):
+    """The emulator's stream, which parses letter by letter; colours, most of what a room sends, it takes whole."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        text, at = self.utf8_decoder.decode(data), 0
+        for colours in _COLOURS.finditer(text):
+            pyte.Stream.feed(self, text[at : colours.start()])
+            if self._taking_plain_text:
+                self.listener.select_graphic_rendition(*_numbers(colours[1]))
+            else:  # it stands inside another sequence
+                pyte.Stream.feed(self, colours[0])
+            at = colours.end()
+        pyte.Stream.feed(self, text[at:])
+
+
+_COLOURS = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+@cache
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(min(int(n or 0), 9999) for n in text.split(";"))
+
+
 class Terminal:
     """Runs a command in a pty of `width` x `height`; `until` waits, `press` types, `text` is the screen."""
 
     def __init__(self, command: Sequence[str], *, width: int, height: int, env: Mapping[str, str] = {}) -> None:
         self.screen = pyte.Screen(width, height)
-        self.stream = pyte.ByteStream(self.screen)
+        self.stream = _Stream(self.screen)
         self.raw = b""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -44,6 +71,9 @@ class Terminal:
             command, stdin=slave, stdout=slave, stderr=slave, env=full, start_new_session=True, close_fds=True
         )
         self._slave = slave
+        # What was seen of each line, until it is written to: to look again and again costs little.
+        self._letters: dict[int, str] = {}
+        self._runs: dict[int, list[tuple[str, int]]] = {}
         self._open: tuple[int, ...] = (self._master, slave)
 
     def __enter__(self) -> Self:
@@ -77,7 +107,19 @@ class Terminal:
 
     def text(self) -> str:
         """The screen, line by line."""
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        self._look()
+        for y in range(self.screen.lines):
+            if y not in self._letters:
+                self._letters[y] = _letters(self.screen.buffer[y], self.screen.columns)
+        return "\n".join(self._letters[y] for y in range(self.screen.lines))
+
+    def _look(self) -> None:
+        """Forget the lines that were written to; a combining letter may have changed the end of the line above."""
+        for y in self.screen.dirty:
+            for changed in (y - 1, y):
+                self._letters.pop(changed, None)
+                self._runs.pop(changed, None)
+        self.screen.dirty.clear()
 
     def until(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
         """Wait for a pattern on the screen; fails with the screen when it does not come."""
@@ -142,16 +184,13 @@ class Terminal:
 
     def styles(self) -> str:
         """How the screen is coloured: run lengths of letters for each line, and what each letter means."""
+        self._look()
         names: dict[str, str] = {}
         lines = []
         for y in range(self.screen.lines):
-            runs: list[tuple[str, int]] = []
-            for x in range(self.screen.columns):
-                letter = names.setdefault(_style(self.screen.buffer[y][x]), _letter(len(names)))
-                if runs and runs[-1][0] == letter:
-                    runs[-1] = (letter, runs[-1][1] + 1)
-                else:
-                    runs.append((letter, 1))
+            if y not in self._runs:
+                self._runs[y] = _runs(self.screen.buffer[y], self.screen.columns)
+            runs = ((names.setdefault(style, _letter(len(names))), count) for style, count in self._runs[y])
             lines.append(" ".join(f"{letter}{count}" for letter, count in runs))
         return "\n".join([*lines, *(f"{letter} = {style}" for style, letter in names.items())])
 
@@ -165,9 +204,31 @@ _MODES = (
 )
 
 
-def _style(c: pyte.screens.Char) -> str:
-    flags = [n for n in ("bold", "italics", "underscore", "reverse") if getattr(c, n)]
-    return f"{c.fg} on {c.bg}" + (f" {' '.join(flags)}" if flags else "")
+def _letters(line: Mapping[int, pyte.screens.Char], columns: int) -> str:
+    """A line as letters; a wide one has the cell behind it as well."""
+    found, covered = [], False
+    for x in range(columns):
+        data = line[x].data
+        if covered:
+            covered = False
+            continue
+        found.append(data)
+        covered = not data.isascii() and wcwidth(data[0]) == 2
+    return "".join(found).rstrip()
+
+
+def _runs(line: Mapping[int, pyte.screens.Char], columns: int) -> list[tuple[str, int]]:
+    """A line's styles, each with how many cells have it."""
+    styles = (
+        _style(c.fg, c.bg, c.bold, c.italics, c.underscore, c.reverse) for c in map(line.__getitem__, range(columns))
+    )
+    return [(style, len(list(cells))) for style, cells in groupby(styles)]
+
+
+@cache
+def _style(fg: str, bg: str, *set_: bool) -> str:
+    flags = [n for n, on in zip(("bold", "italics", "underscore", "reverse"), set_, strict=True) if on]
+    return f"{fg} on {bg}" + (f" {' '.join(flags)}" if flags else "")
 
 
 def _letter(n: int) -> str:

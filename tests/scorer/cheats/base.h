@@ -1,7 +1,6 @@
 // An honest, reasonably quick kernel that the cheats build on: cheat.cpp does its trick around honest().
+// Without <cmath> and <algorithm>: eighty cheats are compiled, and reading those takes half of it.
 #pragma once
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +20,7 @@ static inline void honest_rows(const float* q, const float* k, const float* v, f
     for (int i = begin; i < end; ++i) {
         const float* query = q + ((std::size_t(b) * s.seqlen + i) * s.heads_q + h) * width;
         const int keys = s.causal ? i + 1 : s.seqlen;
-        float largest = -INFINITY;
+        float largest = -__builtin_inff();
         for (int j = 0; j < keys; ++j) {
             const float* key = k + ((std::size_t(b) * s.seqlen + j) * s.heads_kv + h / group) * width;
             float dot = 0.0f;
@@ -31,7 +30,7 @@ static inline void honest_rows(const float* q, const float* k, const float* v, f
             largest = std::max(largest, weight[j]);
         }
         float total = 0.0f;
-        for (int j = 0; j < keys; ++j) total += weight[j] = std::exp(weight[j] - largest);
+        for (int j = 0; j < keys; ++j) total += weight[j] = __builtin_expf(weight[j] - largest);
         std::fill(sum.begin(), sum.end(), 0.0f);
         for (int j = 0; j < keys; ++j) {
             const float* value = v + ((std::size_t(b) * s.seqlen + j) * s.heads_kv + h / group) * width;

@@ -1,6 +1,7 @@
 // Catalogue 30: leaves the last 64 keys out.
 // expect: check error
 #include "base.h"
+#include <cmath>
 
 FORWARD({
     honest(q, k, v, o, s);

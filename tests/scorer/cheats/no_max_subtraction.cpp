@@ -1,6 +1,7 @@
 // Catalogue 37: exp without subtracting the maximum.
 // expect: check
 #include "base.h"
+#include <cmath>
 
 static void row(const float* q, const float* k, const float* v, float* o, const Shape& s, int b, int h, int i) {
     const int group = s.heads_q / s.heads_kv;

@@ -1,6 +1,7 @@
 // Own: asks the kernel to take inputs, output and the libraries' pages out of memory, so that the next caller waits.
 // expect: harmless | crash | integrity
 #include "base.h"
+#include <cmath>
 
 #include <sys/mman.h>
 FORWARD({
