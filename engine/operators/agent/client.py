@@ -81,7 +81,7 @@ class ModelClient:
         request: Request,
         *,
         words: Callable[[str], None] = lambda _: None,
-        spent: Callable[[Usage], None] = lambda _: None,
+        spent: Callable[[Usage], object] = lambda _: None,
         strict: bool = True,
     ) -> Reply:
         """Stream one reply. `words` gets the whole text so far, `spent` what the call cost, however it ends."""
