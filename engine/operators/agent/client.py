@@ -102,8 +102,11 @@ class ModelClient:
             await api.post(_MESSAGES, content=body, cast_to=Message, stream=True, stream_cls=events) as stream,
             asyncio.timeout(self.still_s) as limit,
         ):
+            clock, looked = asyncio.get_running_loop().time, 0.0
             async for event in stream:
-                limit.reschedule(asyncio.get_running_loop().time() + self.still_s)
+                if (now := clock()) - looked >= self.still_s / 100:  # moving a timer costs more than the event does
+                    looked = now
+                    limit.reschedule(now + self.still_s)
                 if assembly.feed(event):
                     words(assembly.text)
 
