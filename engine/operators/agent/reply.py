@@ -8,6 +8,7 @@ sent back unchanged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,13 +173,20 @@ class Assembly:
             cut = self._stop == "max_tokens" and index == max(self._blocks)
             return dict(block.get("input") or {}), "was cut off at the reply's limit" if cut else ""
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_finite, parse_float=_finite)
         except ValueError as error:
             cut = self._stop == "max_tokens"
             return {}, "was cut off at the reply's limit" if cut else f"has arguments that are not JSON: {error}"
         if not isinstance(value, dict):
             return {}, f"has arguments that are a {type(value).__name__} and not an object"
         return _clean_values(value), ""
+
+
+def _finite(text: str) -> float:
+    """A number that can be sent back: Python reads NaN and infinities, and JSON has none."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _worth_keeping(block: Mapping[str, Any]) -> bool:
