@@ -103,7 +103,7 @@ async def test_five_broken_replies_in_a_row_call_the_person(tmp_path: Path) -> N
         await stage.close()
 
 
-@pytest.mark.parametrize("raw", ['{"n": 1', '{"n": }', "[1]", '"text"'])
+@pytest.mark.parametrize("raw", ['{"n": 1', '{"n": }', "[1]", '"text"', '{"n": NaN}', '{"n": -1e999}'])
 async def test_a_call_whose_json_cannot_be_read_is_asked_for_again_and_never_run(raw: str, tmp_path: Path) -> None:
     bad = Reply([use("shell", n=9)], raw={0: raw})
     with MessagesServer([bad, bad, bad, *calls(1)]) as server:

@@ -2,6 +2,9 @@
 
 One rule: the engine owns every retry and every wait (`max_retries=0`), so none is invisible. The key
 comes from the environment or the SDK's own chain of credentials and is never read here.
+
+The SDK is given the body as bytes (wire.py) and gives the events as they came: it would copy and encode the whole
+conversation for each request, and make an object of each event that is taken apart again.
 """
 
 from __future__ import annotations
@@ -15,15 +18,18 @@ from urllib.parse import urlsplit
 
 import anthropic
 import httpx2
+from anthropic.types import Message, MessageTokensCount
 
 from engine.operators.agent.faults import ModelFault, classify
 from engine.operators.agent.reply import Assembly, Reply, Usage
+from engine.operators.agent.wire import Wire
 from engine.record.config import ModelConfig
 
 CACHE = {"type": "ephemeral", "ttl": "1h"}
 IDLE_S = 300.0
 STILL_S = 900.0  # a stream that only pings is alive for the transport, and may bring nothing for ever
 ASIDE_S = 15.0
+_MESSAGES, _COUNT = "/v1/messages", "/v1/messages/count_tokens"
 _REPLY = re.compile(r"max_tokens: \d+ > (\d+)")
 NO_KEY = "no key for the model: set ANTHROPIC_API_KEY, or run with --operator playbook"
 
@@ -62,6 +68,7 @@ class ModelClient:
     left_out: set[str] = field(default_factory=set)
     most_reply: int | None = None
     _api: anthropic.AsyncAnthropic | None = None
+    _wire: Wire = field(default_factory=Wire)
 
     @property
     def where(self) -> str:
@@ -74,7 +81,7 @@ class ModelClient:
         request: Request,
         *,
         words: Callable[[str], None] = lambda _: None,
-        spent: Callable[[Usage], None] = lambda _: None,
+        spent: Callable[[Usage], object] = lambda _: None,
         strict: bool = True,
     ) -> Reply:
         """Stream one reply. `words` gets the whole text so far, `spent` what the call cost, however it ends."""
@@ -89,21 +96,27 @@ class ModelClient:
                 spent(usage)
 
     async def _stream(self, request: Request, assembly: Assembly, words: Callable[[str], None]) -> None:
-        api = self.connect()
+        body = self._wire.body({**self._arguments(request), "stream": True}, request.messages)
+        api, events = self.connect(), anthropic.AsyncStream[object]
         async with (
-            await api.messages.create(**self._arguments(request), stream=True) as stream,
+            await api.post(_MESSAGES, content=body, cast_to=Message, stream=True, stream_cls=events) as stream,
             asyncio.timeout(self.still_s) as limit,
         ):
+            clock, looked = asyncio.get_running_loop().time, 0.0
             async for event in stream:
-                limit.reschedule(asyncio.get_running_loop().time() + self.still_s)
+                if (now := clock()) - looked >= self.still_s / 100:  # moving a timer costs more than the event does
+                    looked = now
+                    limit.reschedule(now + self.still_s)
                 if assembly.feed(event):
                     words(assembly.text)
 
     async def count(self, request: Request) -> int | None:
         """How many input tokens a request has; None when the server does not say."""
-        arguments = {k: v for k, v in self._arguments(request).items() if k not in ("max_tokens", "extra_body")}
+        given = {k: v for k, v in self._arguments(request).items() if k != "max_tokens"}
+        options = anthropic.RequestOptions(timeout=ASIDE_S)
         try:
-            counted = await self.connect().messages.count_tokens(**arguments, timeout=ASIDE_S)
+            body = self._wire.body(given, request.messages)
+            counted = await self.connect().post(_COUNT, content=body, cast_to=MessageTokensCount, options=options)
         except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError):
             return None
         return int(counted.input_tokens)
@@ -154,7 +167,6 @@ class ModelClient:
         given: dict[str, Any] = {
             "model": request.model,
             "max_tokens": min(request.max_tokens, self.most_reply or request.max_tokens),
-            "messages": list(request.messages),
             "system": list(request.system),
         }
         if request.tools:

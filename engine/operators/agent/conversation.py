@@ -32,6 +32,7 @@ class Conversation:
         self.model = fallback if before and before == fallback else self._configured.name
         self._system = prompts.system_prompt(session)
         self._tools = schemas(session.tools)
+        self._fingerprints: dict[str, str] = {}
         self._window: Window | None = None
         self._told = Told()
 
@@ -81,7 +82,10 @@ class Conversation:
         return self._window or Window.of(self._configured.window_tokens, None)
 
     def _fingerprint(self) -> str:
-        return fingerprint(self._system, self._tools, self.model)
+        """Instructions and tools are those of this process, so each model's is made once."""
+        if self.model not in self._fingerprints:
+            self._fingerprints[self.model] = fingerprint(self._system, self._tools, self.model)
+        return self._fingerprints[self.model]
 
 
 def _with_words(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mapping[str, Any]]:

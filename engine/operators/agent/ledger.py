@@ -15,9 +15,9 @@ from engine.session import Session
 UNCACHED_REPLIES, UNCACHED_TOKENS = 3, 20_000
 
 
-def spend(session: Session, what: str, usage: Usage, model: str) -> None:
-    """Enter one model call into the journal; the budget reads it from there."""
-    fact = ev.Spent(
+def cost(session: Session, what: str, usage: Usage, model: str) -> ev.Spent:
+    """The fact of one model call; the budget reads it from the journal."""
+    return ev.Spent(
         what,
         usage.input_tokens,
         usage.output_tokens,
@@ -26,7 +26,6 @@ def spend(session: Session, what: str, usage: Usage, model: str) -> None:
         prices.usd(usage, model, session.config.prices),
         model,
     )
-    session.record(fact)
 
 
 def exhausted(session: Session) -> str | None:

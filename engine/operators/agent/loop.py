@@ -21,7 +21,7 @@ from engine.operators.agent.digest import digest as whole_digest
 from engine.operators.agent.faults import Backoff, ModelFault
 from engine.operators.agent.history import History
 from engine.operators.agent.patience import Patience
-from engine.operators.agent.reply import Call, Reply
+from engine.operators.agent.reply import Call, Reply, Usage
 from engine.operators.agent.review import ReviewUnavailable, review
 from engine.record import events as ev
 from engine.record.errors import OperatorError
@@ -167,16 +167,19 @@ class Agent:
         return reply
 
     async def _send(self, session: Session, request: Request, what: str) -> Reply:
+        """One reply. What it cost, however it ended, and what it says are one transaction."""
         session.doing(f"{request.model} is thinking" if what == "turn" else f"{request.model} writes a {what}")
-        call = self.client.send(
-            request,
-            words=session.stream,
-            spent=lambda usage: ledger.spend(session, what, usage, request.model),
-            strict=self._patience.strict,
-        )
+        bill: list[Usage] = []
+        said: Sequence[ev.Said] = ()
+        call = self.client.send(request, words=session.stream, spent=bill.append, strict=self._patience.strict)
         try:
-            return await session.guard(call)
+            reply = await session.guard(call)
+            if what == "turn":
+                said = _said(reply, session.turn)
+            return reply
         finally:
+            if facts := [*(ledger.cost(session, what, usage, request.model) for usage in bill), *said]:
+                session.record(*facts)
             session.stream("")
 
     # --- the reply -------------------------------------------------------------------------
@@ -186,7 +189,9 @@ class Agent:
             self._refused(session, reply)
             return
         self._refusals = 0
-        self._keep(session, reply)
+        if reply.content:  # an empty reply is not sent back and so not kept
+            self.history.assistant(reply)
+            self.history.usage(reply.usage.context_tokens)
         if reply.stop_reason == "pause_turn":
             return
         self._owed = {i: replies + 1 for i, replies in self._owed.items() if replies < REMIND_AFTER}
@@ -196,17 +201,6 @@ class Agent:
             self.history.user(prompts.CUT)
         if not reply.calls:
             self._talked(session, cut=reply.stop_reason == "max_tokens")
-
-    def _keep(self, session: Session, reply: Reply) -> None:
-        """Into the log and the transcript; an empty reply is not sent back and so not kept."""
-        if not reply.content:
-            return
-        self.history.assistant(reply)
-        self.history.usage(reply.usage.context_tokens)
-        spoken = ((reply.reasoning, True), (reply.text, False))
-        said = [ev.Said(words, session.turn, reasoning) for words, reasoning in spoken if words.strip()]
-        if said:
-            session.record(*said)
 
     async def _use_tools(self, session: Session, calls: Sequence[Call]) -> None:
         self._idle = 0
@@ -239,3 +233,9 @@ class Agent:
             self.history.user(prompts.REWORDED.format(why=why))
         else:
             self._begin("the model refused to continue the one before", model=session.config.model.fallback)
+
+
+def _said(reply: Reply, turn: int) -> list[ev.Said]:
+    """A reply's words for the transcript; a refused one has none."""
+    spoken = () if reply.stop_reason == "refusal" else ((reply.reasoning, True), (reply.text, False))
+    return [ev.Said(words, turn, reasoning) for words, reasoning in spoken if words.strip()]

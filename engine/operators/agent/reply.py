@@ -8,6 +8,7 @@ sent back unchanged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,40 +89,41 @@ class Assembly:
     _ended: bool = False
 
     def feed(self, event: Any) -> str:
-        """Take one event; returns the new words, if it brought any."""
-        kind = event.type
+        """Take one event, as its JSON; returns the new words, if it brought any."""
+        kind = event["type"]
         if kind == "content_block_delta":
-            return self._delta(event.index, event.delta)
+            return self._delta(event["index"], event["delta"])
         if kind == "message_start":
-            self._id = event.message.id
-            self._count(event.message.usage)
+            self._id = event["message"]["id"]
+            self._count(event["message"].get("usage"))
         elif kind == "content_block_start":
-            self._blocks[event.index] = event.content_block.to_dict()
+            self._blocks[event["index"]] = event["content_block"]
         elif kind == "content_block_stop":
-            self._whole.add(event.index)
+            self._whole.add(event["index"])
         elif kind == "message_delta":
-            self._stop = event.delta.stop_reason or self._stop
-            self._refusal = _refusal(event.delta.stop_details) or self._refusal
-            self._count(event.usage)
+            delta = event["delta"]
+            self._stop = delta.get("stop_reason") or self._stop
+            self._refusal = _refusal(delta.get("stop_details")) or self._refusal
+            self._count(event.get("usage"))
         elif kind == "message_stop":
             self._ended = True
         return ""
 
-    def _delta(self, index: int, delta: Any) -> str:
-        if delta.type == "input_json_delta":
-            self._json.setdefault(index, []).append(delta.partial_json)
-        elif delta.type in ("text_delta", "thinking_delta"):
-            words: str = delta.text if delta.type == "text_delta" else delta.thinking
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> str:
+        kind = delta["type"]
+        if kind == "input_json_delta":
+            self._json.setdefault(index, []).append(delta["partial_json"])
+        elif kind in ("text_delta", "thinking_delta"):
+            words: str = delta["text"] if kind == "text_delta" else delta["thinking"]
             self._parts.setdefault(index, []).append(words)
             self.text += words
             return words
-        elif delta.type == "signature_delta":
-            self._blocks[index]["signature"] = delta.signature
+        elif kind == "signature_delta":
+            self._blocks[index]["signature"] = delta["signature"]
         return ""
 
-    def _count(self, usage: Any) -> None:
-        if usage is not None:
-            self.usage_seen.update({k: v for k, v in usage.to_dict().items() if v is not None})
+    def _count(self, usage: Mapping[str, Any] | None) -> None:
+        self.usage_seen.update({k: v for k, v in (usage or {}).items() if v is not None})
 
     def usage(self) -> Usage | None:
         """What the call has cost so far; None when it never began."""
@@ -171,13 +173,20 @@ class Assembly:
             cut = self._stop == "max_tokens" and index == max(self._blocks)
             return dict(block.get("input") or {}), "was cut off at the reply's limit" if cut else ""
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_finite, parse_float=_finite)
         except ValueError as error:
             cut = self._stop == "max_tokens"
             return {}, "was cut off at the reply's limit" if cut else f"has arguments that are not JSON: {error}"
         if not isinstance(value, dict):
             return {}, f"has arguments that are a {type(value).__name__} and not an object"
         return _clean_values(value), ""
+
+
+def _finite(text: str) -> float:
+    """A number that can be sent back: Python reads NaN and infinities, and JSON has none."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _worth_keeping(block: Mapping[str, Any]) -> bool:
@@ -189,11 +198,8 @@ def _worth_keeping(block: Mapping[str, Any]) -> bool:
     return True
 
 
-def _refusal(details: Any) -> str:
-    if details is None:
-        return ""
-    parts = [str(p) for p in (getattr(details, "category", None), getattr(details, "explanation", None)) if p]
-    return ": ".join(parts)
+def _refusal(details: Mapping[str, Any] | None) -> str:
+    return ": ".join(str(details[name]) for name in ("category", "explanation") if details.get(name)) if details else ""
 
 
 def clean(text: str) -> str:

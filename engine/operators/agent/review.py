@@ -89,7 +89,8 @@ async def _ask(session: Session, client: ModelClient, words: str) -> str:
     message = {"role": "user", "content": [{"type": "text", "text": words}]}
     request = Request(model, [{"type": "text", "text": _SYSTEM}], [], [message], MAX_TOKENS)
     session.doing("the supervisor reviews the search")
-    reply = await session.guard(client.send(request, spent=lambda usage: ledger.spend(session, "review", usage, model)))
+    call = client.send(request, spent=lambda usage: session.record(ledger.cost(session, "review", usage, model)))
+    reply = await session.guard(call)
     if reply.stop_reason == "refusal":
         raise ModelFault("stop", f"the model declined to review{': ' + reply.refusal if reply.refusal else ''}")
     return reply.text
