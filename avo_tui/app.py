@@ -29,6 +29,7 @@ from textual.worker import Worker, WorkerState
 
 from avo_tui import keys, prefs, terminal
 from avo_tui.attention import Attention
+from avo_tui.driver import driver
 from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
 from avo_tui.model import host, steering
@@ -85,7 +86,7 @@ class AvoApp(App[int]):
         bell: bool = True,
         grace_s: float = GRACE_S,
     ) -> None:
-        super().__init__(ansi_color=True if palette and palette.ansi else None)
+        super().__init__(driver_class=driver(), ansi_color=True if palette and palette.ansi else None)
         self.folder = folder
         self.readonly = readonly
         self.palette = palette or PALETTES["dark"]
@@ -97,6 +98,7 @@ class AvoApp(App[int]):
         self.snapshot: Snapshot = self.feed.first(1 if replay else None)
         self.message: Line = EMPTY
         self.marked: int | None = None
+        self._client = f"{os.uname().nodename}:{os.getpid()}"
         self.draft = ""
         self.asked: int | None = None  # the moment that was asked for; it shows a little later
         self.last_look = prefs.last_look(folder.path) if live else None
@@ -135,7 +137,7 @@ class AvoApp(App[int]):
                 else Presence(self.folder.path, how="browser" if self.is_web else "room", readonly=self.readonly)
             )
             self._be_seen()
-            self.feed.start()
+            self.call_after_refresh(self.feed.start)
             self.set_interval(1.0, self._tick)
             self.set_interval(60.0, self._remember)
             self.set_interval(60.0, self._be_seen)
@@ -464,7 +466,7 @@ class AvoApp(App[int]):
     @property
     def client(self) -> str:
         """How this room signs its commands."""
-        return f"{os.uname().nodename}:{os.getpid()}"
+        return self._client
 
     def copy_text(self, text: str) -> None:
         """Copy through the terminal (OSC 52), and into a file for terminals that drop it."""

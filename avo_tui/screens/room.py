@@ -89,6 +89,7 @@ class Room(Acting, Screen[None]):
         self._hinted: object = None
         self.bars = (StatusBar(id="status"), PulseBar(id="pulse"))
         self.alerts, self.keys = AlertBar(id="alerts"), KeyBar(id="keys")
+        self._prompt = Prompt(id="prompt")
 
     @property
     def layout(self) -> Layout:
@@ -98,7 +99,7 @@ class Room(Acting, Screen[None]):
     def compose(self) -> ComposeResult:
         """Bars, panes, and what takes their place when there is no room."""
         yield from (*self.bars, self.alerts, *self.panes.values(), self.keys)
-        yield Prompt(id="prompt")
+        yield self._prompt
         yield TooSmall(id="small")
 
     def on_mount(self) -> None:
@@ -113,7 +114,7 @@ class Room(Acting, Screen[None]):
     @property
     def prompt(self) -> Prompt:
         """The line where `/`, `:` and `t` are typed."""
-        return self.query_one(Prompt)
+        return self._prompt
 
     def alert_count(self, size: Size) -> int:
         """How many alert lines there are: none when all is quiet."""

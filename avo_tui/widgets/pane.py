@@ -14,6 +14,10 @@ from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.widgets.painted import Painted, Painting
 
+_How = tuple[bool, int, bool, str]  # whether keys go to it, its width, whether it has an edge, what is marked in it
+_Kept = tuple[Line, object, Painting]
+_NONE = Row(EMPTY)
+
 
 class Pane(Painted, can_focus=True):
     """`title` and `number` name it; `tabs` are the views that share its place; `edge` draws a line to its left."""
@@ -48,6 +52,7 @@ class Pane(Painted, can_focus=True):
         self.top = 0
         self.cursor: Hashable | None = None
         self.placed_by_hand = False  # until then the cursor stays on the first row
+        self._kept: dict[int, _Kept] = {}  # the visible lines as they were painted
 
     # What subclasses say.
 
@@ -144,31 +149,41 @@ class Pane(Painted, can_focus=True):
     def paint(self, width: int, height: int) -> list[Painting]:
         """The head and the visible rows."""
         self.top = max(min(self.top, self.last_top()), 0)
-        body = [self._body_line(y) for y in range(height - 1)]
+        count, how = self.count(), (self.alive(), self.inner_width, self.edge, self.view.filter)
+        kept, self._kept = self._kept, {}
+        body = [self._body_line(y, count, how, kept) for y in range(height - 1)]
         return [(self._head(width), ""), *body]
 
     def last_top(self) -> int:
         """How far down it scrolls."""
         return self.count() - self.inner_height
 
-    def _body_line(self, y: int) -> Painting:
+    def _body_line(self, y: int, count: int, how: _How, kept: dict[int, _Kept]) -> Painting:
+        """A row as it is shown; one that was shown in the same way before is not made again."""
         i = self.top + y
-        row = self.row(i) if i < self.count() else Row(EMPTY)
-        chosen = row.key is not None and row.key == self.cursor
-        line = self.decorate(i, row.line)
+        row = self.row(i) if i < count else _NONE
+        chosen, thumb = row.key is not None and row.key == self.cursor, self._thumb(y, count)
+        wanted = (chosen, thumb, how)
+        found = kept.get(id(row.line))
+        if found is None or found[0] is not row.line or found[1] != wanted:
+            found = (row.line, wanted, self._painted(self.decorate(i, row.line), chosen, thumb, how))
+        self._kept[id(row.line)] = found
+        return found[2]
+
+    def _painted(self, line: Line, chosen: bool, thumb: Span, how: _How) -> Painting:
+        alive, width, edge, _ = how
         if chosen and line and line[0][0][:1] == " ":
-            line = (("▌", "accent" if self.alive() else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
-        edge: Line = (("│", "faint"),) if self.edge else EMPTY
-        body = (*edge, *fit(line, self.inner_width), self._thumb(y))
-        return (body, "select" if chosen and self.alive() else "")
+            line = (("▌", "accent" if alive else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
+        body = (*((("│", "faint"),) if edge else EMPTY), *fit(line, width), thumb)
+        return (body, "select" if chosen and alive else "")
 
     def decorate(self, i: int, line: Line) -> Line:
         """A chance to mark matches in a visible line."""
         return line
 
-    def _thumb(self, y: int) -> Span:
+    def _thumb(self, y: int, whole: int) -> Span:
         """The scroll mark in the last column."""
-        whole, room = self.count(), self.inner_height
+        room = self.inner_height
         if whole <= room:
             return (" ", "")
         size = max(room * room // whole, 1)
