@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from avo_tui.model.moment import moment
 from avo_tui.model.snapshot import Builder, Snapshot
+from avo_tui.model.status import reads_alike
 from avo_tui.model.transcript import fact
 from avo_tui.summary import identity
 from avo_tui.watch import Watch
@@ -27,6 +28,7 @@ POLL_S = 1.0  # at most, between two looks
 SETTLE_S = 0.005  # from the first page of a transaction to its last
 AGAIN_S = 0.02
 LATE = 1.25  # polls without a beat make one late
+RARER = 3.0
 LOST_S = 2.0
 GONE = "the run's folder is gone; waiting for it to come back"
 FIRST = 150  # events that a pane shows at first
@@ -97,10 +99,10 @@ class Feed:
         mark: tuple[int, int] | None = None
         at: int | None = None
         self._watch.begin()
-        written, due = time.monotonic() - POLL_S, time.monotonic() + POLL_S
+        self._written, self._ready, self._found = time.monotonic() - POLL_S, 0.0, True
+        due = time.monotonic() + POLL_S
         while not self._stop.is_set():
-            if self._wait(written, due):
-                written = time.monotonic()
+            self._wait(due)
             if not builder.there():
                 raise AvoError(GONE)
             asked, now = self._at, builder.reader.mark()
@@ -111,20 +113,24 @@ class Feed:
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))
             elif asked is None and (changed or (aged and self._changes_by_itself(builder))):
-                self._give(builder.live())
+                self._give_live(builder.live())
             mark, at = now, asked
             if changed:
-                self._stop.wait(TICK_S)
+                self._found, self._ready = True, time.monotonic() + TICK_S
 
-    def _wait(self, written: float, due: float) -> bool:
-        """Until something is written, or it is time to look again; whether something was."""
+    _written = 0.0  # when the watch last told of a write
+    _ready = 0.0  # the next moment is read no sooner
+    _found = True  # whether something was found since the last write: then only what came with it may be missing
+
+    def _wait(self, due: float) -> None:
+        """Until something is written, or it is time to look again."""
         now = time.monotonic()
-        pause = max(min(now - written, due - now, POLL_S), AGAIN_S)
-        woken = self._watch.wait(pause)
-        if woken:
-            self._stop.wait(min(SETTLE_S, TICK_S))
+        again = (now - self._written) * (RARER if self._found else 1.0)
+        pause = max(min(again, due - now, POLL_S), self._ready - now, AGAIN_S)
+        if self._watch.wait(pause):
+            self._stop.wait(max(min(SETTLE_S, TICK_S), self._ready - time.monotonic()))
             self._watch.wait(0.0)
-        return woken
+            self._written, self._found = time.monotonic(), False
 
     def _changes_by_itself(self, builder: Builder) -> bool:
         """Whether what is shown changes without a write: a heartbeat grows old, a process dies, a person comes."""
@@ -132,6 +138,12 @@ class Feed:
         if last is None or (last.engine is not None and last.state not in ("finished", "crashed")):
             return True
         return builder.viewers() != last.lookers
+
+    def _give_live(self, snapshot: Snapshot) -> None:
+        """Give a moment unless it would read as the last one: a beat alone changes nothing that is shown."""
+        last = self._last
+        if last is None or last.trouble or not reads_alike(last, snapshot):
+            self._give(snapshot)
 
     def _give(self, snapshot: Snapshot) -> None:
         last, self._last = self._last, snapshot

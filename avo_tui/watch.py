@@ -22,7 +22,7 @@ _MOST = 1 << 16
 
 
 class Watch:
-    """Waits for files in `folder` whose names begin with `named`. `ring` may come from any thread, the rest from one."""
+    """Waits for files in `folder` whose names begin with `named`. Any thread may `ring`, one does the rest."""
 
     def __init__(self, folder: Path, named: str) -> None:
         self._folder, self._named = folder, named

@@ -85,6 +85,7 @@ class Room(Acting, Screen[None]):
         self.panes: dict[str, Pane] = {name: make(name) for name, make in _PANES.items()}
         self._floor = _Floor()
         self._shape: object = None
+        self._shown: frozenset[str] = frozenset()
         self._wanted: object = None
         self._hinted: object = None
         self.bars = (StatusBar(id="status"), PulseBar(id="pulse"))
@@ -158,7 +159,7 @@ class Room(Acting, Screen[None]):
         shape = (tuple(shown.items()), tuple(placed.items()))
         if shape == self._shape:
             return
-        self._shape = shape
+        self._shape, self._shown = shape, frozenset(shown)
         for child in self.children:
             if child.id != "prompt":
                 child.display = (child.id or "") in shown
@@ -191,10 +192,14 @@ class Room(Acting, Screen[None]):
         self.arrange_panes()
         for bar in (*self.bars, self.alerts):
             bar.show(snapshot)
-        for pane in self.panes.values():
-            if pane.view.marked != self.avo.marked:
-                pane.view = replace(pane.view, marked=self.avo.marked)
-            pane.show(snapshot)
+        marked = self.avo.marked
+        for name, pane in self.panes.items():
+            if pane.view.marked != marked:
+                pane.view = replace(pane.view, marked=marked)
+            if name in self._shown:
+                pane.show(snapshot)
+            else:
+                pane.snapshot = snapshot
         self._show_keys()
 
     def tick(self) -> None:

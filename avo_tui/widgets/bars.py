@@ -10,8 +10,6 @@ from avo_tui.model.lines import EMPTY, Line, clip, join_fitting, spread, width_o
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.widgets.painted import Painted, Painting
 
-AGES_S = 5.0
-
 
 class StatusBar(Painted):
     """Two lines to the left: who and how well; how long, how much, at what cost."""
@@ -29,7 +27,7 @@ class StatusBar(Painted):
 
     def said(self, s: Snapshot) -> tuple[object, ...]:
         """What the lines depend on. Ages are told in minutes, so the time counts in steps of five seconds."""
-        return (show.elapsed(s.elapsed_s), int(s.taken_at // AGES_S), s.last_seq, s.at, s.state, s.trouble)
+        return (show.elapsed(s.elapsed_s), int(s.taken_at // status.AGES_S), s.last_seq, s.at, s.state, s.trouble)
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """Both lines."""

@@ -115,6 +115,8 @@ class Stream(Pane):
                 self.detached = True
                 return
             self._reset()
+        if tail[-1].seq <= self._last_seq:
+            return
         new = [e for e in tail if e.seq > self._last_seq]
         if not self.blocks:
             new = new[-self.first :]  # what lies above is read once somebody scrolls there
