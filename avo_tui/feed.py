@@ -44,7 +44,7 @@ class Feed:
         self.deliver = deliver
         self.clock = clock
         self._stop = threading.Event()
-        self._watch = Watch(folder.path, "journal.db")
+        self.watch = Watch(folder.path, "journal.db")
         self._at: int | None = None
         self._last: Snapshot | None = None
         self._thread: threading.Thread | None = None
@@ -67,15 +67,15 @@ class Feed:
     def stop(self) -> None:
         """Stop watching; returns once the thread has ended."""
         self._stop.set()
-        self._watch.ring()
+        self.watch.ring()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
-        self._watch.close()
+        self.watch.close()
 
     def seek(self, seq: int | None) -> None:
         """Show the moment right after event `seq`, or the live one."""
         self._at = seq
-        self._watch.ring()
+        self.watch.ring()
 
     def _read(self) -> None:
         """Read moments until stopped; a journal that cannot be read is said and tried again."""
@@ -98,7 +98,7 @@ class Feed:
     def _follow(self, builder: Builder) -> None:
         mark: tuple[int, int] | None = None
         at: int | None = None
-        self._watch.begin()
+        self.watch.begin()
         self._written, self._ready, self._found = time.monotonic() - POLL_S, 0.0, True
         due = time.monotonic() + POLL_S
         while not self._stop.is_set():
@@ -127,9 +127,9 @@ class Feed:
         now = time.monotonic()
         again = (now - self._written) * (RARER if self._found else 1.0)
         pause = max(min(again, due - now, POLL_S), self._ready - now, AGAIN_S)
-        if self._watch.wait(pause):
+        if self.watch.wait(pause):
             self._stop.wait(max(min(SETTLE_S, TICK_S), self._ready - time.monotonic()))
-            self._watch.wait(0.0)
+            self.watch.wait(0.0)
             self._written, self._found = time.monotonic(), False
 
     def _changes_by_itself(self, builder: Builder) -> bool:

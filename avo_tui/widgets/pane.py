@@ -17,6 +17,7 @@ from avo_tui.widgets.painted import Painted, Painting
 _How = tuple[bool, int, bool, str]  # whether keys go to it, its width, whether it has an edge, what is marked in it
 _Kept = tuple[Line, object, Painting]
 _NONE = Row(EMPTY)
+WORD = 24  # cells of a filter in a head with hardly any room
 
 
 class Pane(Painted, can_focus=True):
@@ -70,7 +71,7 @@ class Pane(Painted, can_focus=True):
 
     def short_badge(self) -> Line:
         """The same where there is hardly room: only what must not be missed."""
-        return (("/", "match"),) if self.view.filter else EMPTY
+        return clip(Pane.badge(self), WORD)
 
     # Drawing.
 
@@ -194,12 +195,8 @@ class Pane(Painted, can_focus=True):
         focus = self.alive()
         rule = "accent" if focus and not self.palette.ansi else "faint"
         names = self._tab_names(width) if self.tabs else (self._label(self.number, self.title, chosen=focus),)
-        left: Line = (
-            ("├" if self.edge else "─", "faint"),
-            ("▌" if focus else " ", "accent"),
-            *join(names, (self._gap(width), "")),
-            (" ", ""),
-        )
+        start: Line = (("├" if self.edge else "─", "faint"), ("▌" if focus else " ", "accent"))
+        left: Line = (*start, *join(names, (self._gap(width), "")), (" ", ""))
         badge = self.badge()
         if badge and width_of(left) + width_of(badge) + 3 > width:
             badge = self.short_badge()
@@ -216,12 +213,17 @@ class Pane(Painted, can_focus=True):
         return "  " if width >= 90 else " "
 
     def _tab_names(self, width: int) -> tuple[Line, ...]:
+        """The views by name; beside a filter the others only by number, where there is not room for both."""
         here = next((n for n in self.tabs if self.id in VIEWS[n][1] and VIEWS[n][1][0] == self.id), self.tabs[0])
-        return tuple(
+        names = tuple(
             ((f"{n} ", "dim" if n == here else "faint"),
              (VIEWS[n][0], ("accent" if self.alive() else "strong") if n == here else "dim"))
             for n in self.tabs
         )  # fmt: skip
+        needed = width_of((*join(names, (self._gap(width), "")), *self.short_badge())) + 6
+        if not self.view.filter or needed <= width:
+            return names
+        return tuple(name if n == here else name[:1] for n, name in zip(self.tabs, names, strict=True))
 
     # Moving.
 

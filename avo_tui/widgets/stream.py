@@ -321,8 +321,9 @@ class Stream(Pane):
         return join((super().badge(), state), ("  ", ""))
 
     def short_badge(self) -> Line:
-        """Whether it follows, or how much is new."""
-        return (("▼", "dim"),) if self.following else ((f"+{self.unseen}", "badge"),)
+        """Whether it follows, or how much is new; and what is looked for."""
+        state: Line = (("▼", "dim"),) if self.following else ((f"+{self.unseen}", "badge"),)
+        return join((super().short_badge(), state), ("  ", ""))
 
     # Folding and finding.
 
