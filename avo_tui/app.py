@@ -550,10 +550,13 @@ class AvoApp(App[int]):
 
 def _import_ahead() -> None:
     """Import, in a thread, what later keys need: an import in the event loop would be felt."""
-    for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
-        importlib.import_module(f"avo_tui.screens.{name}")
-    importlib.import_module("engine.lineage")
-    gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
+    try:
+        for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
+            importlib.import_module(f"avo_tui.screens.{name}")
+        importlib.import_module("engine.lineage")
+    finally:
+        gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
+        gc.enable()
 
 
 def _short(path: Path) -> str:
@@ -569,6 +572,7 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     Raises a UsageError when the terminal cannot show it, and the journal's own errors.
     """
     terminal.require_tty()
+    gc.disable()  # what is made until the first picture stays; `_import_ahead` enables it again
     seen, wanted = terminal.probe(os.environ), prefs.load()
     table = keys.remapped(keys.TABLE, dict(wanted.keys), str(prefs.path()))
     ascii = seen.ascii if wanted.ascii is None else wanted.ascii
@@ -576,7 +580,10 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     with terminal.guarded_stderr(terminal.state_directory() / "room.log"), terminal.title_kept():
         app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table,
                      replay=speed_of(replay) if replay else 0, bell=wanted.bell)  # fmt: skip
-        app.run(mouse=wanted.mouse)
+        try:
+            app.run(mouse=wanted.mouse)
+        finally:
+            gc.enable()
     code = app.return_code if app.return_value is None else app.return_value
     return int(code or 0)
 

@@ -52,7 +52,9 @@ def output_block(entry: Entry) -> Block | None:
 
 def _attempt(e: ev.AttemptScored) -> Block:
     s = e.score
-    tail: Line = ((" · ".join(show.phases(s.stage, s.build_seconds, s.seconds)), "quiet"),)
+    phases = [f"build {show.duration(s.build_seconds)}"] if s.build_seconds else []
+    phases += [f"all {show.duration(s.seconds)}"]
+    tail: Line = ((" · ".join(phases), "quiet"),)
     head: Line = ((f"a{e.attempt} ", "head"), ("✓ " if s.correct else "✗ ", "good" if s.correct else "bad"),
                   (one_line(e.name), ""))  # fmt: skip
     words = "" if s.correct else f"{s.stage}: {brief(s.reason)}"

@@ -18,7 +18,6 @@ from textual.widget import Widget
 from avo_tui.keys import MOVE, PAST, TABLE, Key
 from avo_tui.model import plan, status, steering, travel
 from avo_tui.model.lines import Line
-from avo_tui.model.review import Subject
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.screens.acting import Acting
@@ -357,12 +356,16 @@ class Room(Acting, Screen[None]):
 
     def open_key(self, key: Hashable, *, tab: str = "diff") -> None:
         """Open a version or an attempt."""
+        if isinstance(key, int) and self.pane.id == "versions":
+            self._review(version=key, tab=tab)
+        elif isinstance(key, tuple) and key[0] == "attempt":
+            self._review(attempt=key[1], tab=tab)
+
+    def _review(self, *, version: int | None = None, attempt: int | None = None, tab: str = "diff") -> None:
+        from avo_tui.model.review import Subject
         from avo_tui.screens.review import ReviewScreen
 
-        if isinstance(key, int) and self.pane.id == "versions":
-            self.app.push_screen(ReviewScreen(Subject(version=key), tab=tab))
-        elif isinstance(key, tuple) and key[0] == "attempt":
-            self.app.push_screen(ReviewScreen(Subject(attempt=key[1]), tab=tab))
+        self.app.push_screen(ReviewScreen(Subject(version=version, attempt=attempt), tab=tab))
 
     def action_diff(self) -> None:
         """The diff of what is selected; of the head where nothing is."""
@@ -370,9 +373,7 @@ class Room(Acting, Screen[None]):
         if pane.id in ("versions", "attempts") and pane.chosen() is not None:
             self.open_key(pane.chosen())
         elif self.avo.snapshot.head is not None:
-            from avo_tui.screens.review import ReviewScreen
-
-            self.app.push_screen(ReviewScreen(Subject(version=self.avo.snapshot.head)))
+            self._review(version=self.avo.snapshot.head)
 
     def action_mark(self) -> None:
         """Mark the selected version."""
@@ -514,12 +515,10 @@ class Room(Acting, Screen[None]):
         event = self.avo.event(seq) if seq is not None else None
         if seq is None or event is None:
             return
-        from avo_tui.screens.review import ReviewScreen
-
         if isinstance(event, ev.AttemptScored | ev.GateDecided):
-            self.app.push_screen(ReviewScreen(Subject(attempt=event.attempt)))
+            self._review(attempt=event.attempt)
         elif isinstance(event, ev.VersionCommitted):
-            self.app.push_screen(ReviewScreen(Subject(version=event.version)))
+            self._review(version=event.version)
         else:
             if self.number not in (1, 2):
                 self.action_view(2)
