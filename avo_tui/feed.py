@@ -113,7 +113,7 @@ class Feed:
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))
             elif asked is None and (changed or (aged and self._changes_by_itself(builder))):
-                self._give_live(builder.live())
+                self._give_live(builder.live(), first=mark is None)
             mark, at = now, asked
             if changed:
                 self._found, self._ready = True, time.monotonic() + TICK_S
@@ -139,10 +139,10 @@ class Feed:
             return True
         return builder.viewers() != last.lookers
 
-    def _give_live(self, snapshot: Snapshot) -> None:
+    def _give_live(self, snapshot: Snapshot, *, first: bool) -> None:
         """Give a moment unless it would read as the last one: a beat alone changes nothing that is shown."""
         last = self._last
-        if last is None or last.trouble or not reads_alike(last, snapshot):
+        if first or last is None or not reads_alike(last, snapshot):
             self._give(snapshot)
 
     def _give(self, snapshot: Snapshot) -> None:
