@@ -29,6 +29,7 @@ from textual.worker import Worker, WorkerState
 
 from avo_tui import keys, prefs, terminal
 from avo_tui.attention import Attention
+from avo_tui.driver import driver
 from avo_tui.feed import Feed
 from avo_tui.keys import TABLE, Key
 from avo_tui.model import host, steering
@@ -85,7 +86,7 @@ class AvoApp(App[int]):
         bell: bool = True,
         grace_s: float = GRACE_S,
     ) -> None:
-        super().__init__(ansi_color=True if palette and palette.ansi else None)
+        super().__init__(driver_class=driver(), ansi_color=True if palette and palette.ansi else None)
         self.folder = folder
         self.readonly = readonly
         self.palette = palette or PALETTES["dark"]
@@ -97,6 +98,7 @@ class AvoApp(App[int]):
         self.snapshot: Snapshot = self.feed.first(1 if replay else None)
         self.message: Line = EMPTY
         self.marked: int | None = None
+        self._client = f"{os.uname().nodename}:{os.getpid()}"
         self.draft = ""
         self.asked: int | None = None  # the moment that was asked for; it shows a little later
         self.last_look = prefs.last_look(folder.path) if live else None
@@ -135,7 +137,7 @@ class AvoApp(App[int]):
                 else Presence(self.folder.path, how="browser" if self.is_web else "room", readonly=self.readonly)
             )
             self._be_seen()
-            self.feed.start()
+            self.call_after_refresh(self.feed.start)
             self.set_interval(1.0, self._tick)
             self.set_interval(60.0, self._remember)
             self.set_interval(60.0, self._be_seen)
@@ -464,7 +466,7 @@ class AvoApp(App[int]):
     @property
     def client(self) -> str:
         """How this room signs its commands."""
-        return f"{os.uname().nodename}:{os.getpid()}"
+        return self._client
 
     def copy_text(self, text: str) -> None:
         """Copy through the terminal (OSC 52), and into a file for terminals that drop it."""
@@ -548,10 +550,13 @@ class AvoApp(App[int]):
 
 def _import_ahead() -> None:
     """Import, in a thread, what later keys need: an import in the event loop would be felt."""
-    for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
-        importlib.import_module(f"avo_tui.screens.{name}")
-    importlib.import_module("engine.lineage")
-    gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
+    try:
+        for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
+            importlib.import_module(f"avo_tui.screens.{name}")
+        importlib.import_module("engine.lineage")
+    finally:
+        gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
+        gc.enable()
 
 
 def _short(path: Path) -> str:
@@ -567,6 +572,7 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     Raises a UsageError when the terminal cannot show it, and the journal's own errors.
     """
     terminal.require_tty()
+    gc.disable()  # what is made until the first picture stays; `_import_ahead` enables it again
     seen, wanted = terminal.probe(os.environ), prefs.load()
     table = keys.remapped(keys.TABLE, dict(wanted.keys), str(prefs.path()))
     ascii = seen.ascii if wanted.ascii is None else wanted.ascii
@@ -574,7 +580,10 @@ def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = No
     with terminal.guarded_stderr(terminal.state_directory() / "room.log"), terminal.title_kept():
         app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table,
                      replay=speed_of(replay) if replay else 0, bell=wanted.bell)  # fmt: skip
-        app.run(mouse=wanted.mouse)
+        try:
+            app.run(mouse=wanted.mouse)
+        finally:
+            gc.enable()
     code = app.return_code if app.return_value is None else app.return_value
     return int(code or 0)
 

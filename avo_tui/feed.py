@@ -1,7 +1,8 @@
-"""The feed: a thread that watches one run's journal and hands over snapshots, at most ten a second.
+"""The feed: a thread that watches one run's journal and hands over snapshots, a few a second at most.
 
-watchfiles only wakes it up; where it does not work (a network file system), a slow poll does.
-The thread never touches a widget: it calls `deliver`, which posts a message.
+The watch only wakes it up, and a write is no commit: SQLite writes an event's pages, waits for the disk and only then
+shows them, which no watch sees. So after a write the feed looks again and again, each time after as long as it has
+waited already; where no watch works, a slow poll does. The thread never touches a widget: it calls `deliver`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from avo_tui.model.moment import moment
 from avo_tui.model.snapshot import Builder, Snapshot
+from avo_tui.model.status import reads_alike
 from avo_tui.model.transcript import fact
 from avo_tui.summary import identity
+from avo_tui.watch import Watch
 from engine.record.errors import AvoError
 from engine.record.run import RunFolder
 
-TICK_S = 0.1
-POLL_S = 1.0
+TICK_S = 0.15  # at least, between two moments
+POLL_S = 1.0  # at most, between two looks
+SETTLE_S = 0.005  # from the first page of a transaction to its last
+AGAIN_S = 0.02
+LATE = 1.25  # polls without a beat make one late
+RARER = 3.0
 LOST_S = 2.0
 GONE = "the run's folder is gone; waiting for it to come back"
 FIRST = 150  # events that a pane shows at first
@@ -37,11 +43,11 @@ class Feed:
         self.folder = folder
         self.deliver = deliver
         self.clock = clock
-        self._wake = threading.Event()
         self._stop = threading.Event()
+        self.watch = Watch(folder.path, "journal.db")
         self._at: int | None = None
         self._last: Snapshot | None = None
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
 
     def first(self, seq: int | None = None) -> Snapshot:
         """The first moment, the live one or that after an event, read here so that the first paint has it."""
@@ -55,37 +61,21 @@ class Feed:
 
     def start(self) -> None:
         """Begin to watch."""
-        for work, name in ((self._read, "feed"), (self._watch, "feed-watch")):
-            thread = threading.Thread(target=work, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; returns once the threads have ended."""
+        """Stop watching; returns once the thread has ended."""
         self._stop.set()
-        self._wake.set()
-        for thread in self._threads:
-            thread.join(timeout=2.0)
+        self.watch.ring()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+        self.watch.close()
 
     def seek(self, seq: int | None) -> None:
         """Show the moment right after event `seq`, or the live one."""
         self._at = seq
-        self._wake.set()
-
-    def _watch(self) -> None:
-        """Set the wake-up flag when something in the run's folder is written."""
-        import watchfiles
-
-        while not self._stop.is_set():
-            try:
-                for changes in watchfiles.watch(
-                    self.folder.path, watch_filter=_is_journal, recursive=False, debounce=70, step=70,
-                    stop_event=self._stop, rust_timeout=1000, yield_on_timeout=True, raise_interrupt=False,
-                ):  # fmt: skip
-                    if changes:
-                        self._wake.set()
-            except (OSError, RuntimeError):  # the folder is gone or cannot be watched: the poll goes on
-                self._stop.wait(POLL_S)
+        self.watch.ring()
 
     def _read(self) -> None:
         """Read moments until stopped; a journal that cannot be read is said and tried again."""
@@ -108,18 +98,39 @@ class Feed:
     def _follow(self, builder: Builder) -> None:
         mark: tuple[int, int] | None = None
         at: int | None = None
+        self.watch.begin()
+        self._written, self._ready, self._found = time.monotonic() - POLL_S, 0.0, True
+        due = time.monotonic() + POLL_S
         while not self._stop.is_set():
-            self._wake.wait(POLL_S)
-            self._wake.clear()
+            self._wait(due)
             if not builder.there():
                 raise AvoError(GONE)
             asked, now = self._at, builder.reader.mark()
+            changed = asked != at or now != mark
+            aged = not changed and time.monotonic() >= due
+            if changed or aged:  # a beat that comes in time is not overtaken by a look at how old the last one is
+                due = time.monotonic() + POLL_S * (LATE if changed else 1.0)
             if asked is not None and asked != at:
                 self._give(moment(builder.reader, builder.summary(), asked))
-            elif asked is None and (now != mark or at is not None or self._changes_by_itself(builder)):
-                self._give(builder.live())
+            elif asked is None and (changed or (aged and self._changes_by_itself(builder))):
+                self._give_live(builder.live(), first=mark is None)
             mark, at = now, asked
-            self._stop.wait(TICK_S)
+            if changed:
+                self._found, self._ready = True, time.monotonic() + TICK_S
+
+    _written = 0.0  # when the watch last told of a write
+    _ready = 0.0  # the next moment is read no sooner
+    _found = True  # whether something was found since the last write: then only what came with it may be missing
+
+    def _wait(self, due: float) -> None:
+        """Until something is written, or it is time to look again."""
+        now = time.monotonic()
+        again = (now - self._written) * (RARER if self._found else 1.0)
+        pause = max(min(again, due - now, POLL_S), self._ready - now, AGAIN_S)
+        if self.watch.wait(pause):
+            self._stop.wait(max(min(SETTLE_S, TICK_S), self._ready - time.monotonic()))
+            self.watch.wait(0.0)
+            self._written, self._found = time.monotonic(), False
 
     def _changes_by_itself(self, builder: Builder) -> bool:
         """Whether what is shown changes without a write: a heartbeat grows old, a process dies, a person comes."""
@@ -128,10 +139,17 @@ class Feed:
             return True
         return builder.viewers() != last.lookers
 
+    def _give_live(self, snapshot: Snapshot, *, first: bool) -> None:
+        """Give a moment unless it would read as the last one: a beat alone changes nothing that is shown."""
+        last = self._last
+        if first or last is None or not reads_alike(last, snapshot):
+            self._give(snapshot)
+
     def _give(self, snapshot: Snapshot) -> None:
-        self._last = snapshot
-        for entry in snapshot.tail[-FIRST:]:  # remembered there: the event loop will not decode them
-            fact(entry.kind, entry.data)
+        last, self._last = self._last, snapshot
+        if last is None or snapshot.tail is not last.tail:
+            for entry in snapshot.tail[-FIRST:]:  # remembered there: the event loop will not decode them
+                fact(entry.kind, entry.data)
         self.deliver(snapshot)
 
     def _say_trouble(self, text: str) -> None:
@@ -139,7 +157,3 @@ class Feed:
         text = text.replace(f"{self.folder.path}/", "") if identity(self.folder.journal) else GONE
         if self._last is not None and self._last.trouble != text:
             self._give(replace(self._last, trouble=text))
-
-
-def _is_journal(change: object, path: str) -> bool:
-    return Path(path).name.startswith("journal.db")

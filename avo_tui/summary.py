@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from avo_tui.life import Life
 from engine.record.config import Limits, RunConfig, load
 from engine.record.errors import ConfigError
 from engine.record.events import StateChanged
-from engine.record.liveness import engine_alive, run_state, silent_s
+from engine.record.liveness import run_state, silent_s
 from engine.record.reader import Alert, Engine, Reader, Spend, Version
 from engine.record.run import RunFolder
 from engine.record.scores import ConfigurationScore, Score
@@ -168,6 +169,7 @@ class Summaries:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self._life = Life()
         self._open()
 
     def _open(self) -> None:
@@ -182,6 +184,7 @@ class Summaries:
     def close(self) -> None:
         """Close the journal."""
         self.reader.close()
+        self._life.let_go()
 
     def there(self) -> bool:
         """Whether the journal still is the file that was opened: a folder may vanish, or come back from a copy."""
@@ -203,7 +206,7 @@ class Summaries:
         """The run as it stands now. What only events change is read again only when there are new ones."""
         now = time.time() if now is None else now
         reader, engine = self.reader, self.reader.engine()
-        alive = engine_alive(engine, now)
+        alive = self._life.of(engine, now)
         config = self._config
         created = float(reader.meta("created_at") or now)
         return Summary(
@@ -211,7 +214,7 @@ class Summaries:
             problem=config.problem if config else "",
             operator=config.operator if config else "",
             model=config.model.name if config and config.operator == "agent" else "",
-            state=run_state(engine, now),
+            state=engine.state if engine and alive else run_state(engine, now),
             engine_alive=alive,
             heartbeat_age_s=round(silent_s(engine, now), 3) if engine else None,
             pid=engine.pid if engine else None,

@@ -390,7 +390,7 @@ def _errors(score: Score, width: int) -> Line:
     parts: list[Line] = [((f" {score.device}", "dim"),), ((f"{score.suite} suite", "dim"),)]
     if worst is not None:
         parts.append(((f"worst relative error {worst:.1e}", "dim"),))
-    parts.append(((f"build {show.duration(score.build_seconds)}, all {show.duration(score.seconds)}", "dim"),))
+    parts.append(((", ".join(show.phases(score.stage, score.build_seconds, score.seconds)), "dim"),))
     return fit(join_fitting(parts, (" · ", "faint"), width), width)
 
 

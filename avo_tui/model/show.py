@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _UNITS = ((1.0, "TFLOPS"), (1e-3, "GFLOPS"), (1e-6, "MFLOPS"))
+_RAN = ("ok", "check", "time")  # stages that only a candidate reaches that was built
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ def duration(seconds: float) -> str:
         minutes = int(seconds % 3600 // 60)
         return f"{int(seconds // 3600)}h {minutes:02d}m" if minutes else f"{int(seconds // 3600)}h"
     return f"{int(seconds // 86_400)}d {int(seconds % 86_400 // 3600)}h"
+
+
+def phases(stage: str, build_s: float, all_s: float) -> list[str]:
+    """How long an evaluation took: `build 1.9s`, `all 14.0s`. What ran without being built came from the cache."""
+    built = [f"build {duration(build_s)}"] if build_s else ["build cached"] if stage in _RAN else []
+    return [*built, f"all {duration(all_s)}"]
 
 
 def ago(seconds: float) -> str:

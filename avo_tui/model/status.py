@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
@@ -12,6 +13,7 @@ from avo_tui.model.plan import MID
 from avo_tui.model.snapshot import Snapshot
 
 AMBER_S, RED_S = 10.0, 60.0
+AGES_S = 5.0  # ages beside the heartbeat's are told in minutes, so that they may be so late
 STALL_S = 300.0  # without any event, or five times what an attempt usually takes
 PLATEAU = 12  # attempts since the last gain
 STATES = {
@@ -25,6 +27,14 @@ STATES = {
 _DOT: Span = (" · ", "faint")
 _NARROW = 24  # columns of the right part below which it says no sentence
 UNSAFE = "▲ UNSAFE: no sandbox"
+
+
+def reads_alike(a: Snapshot, b: Snapshot) -> bool:
+    """Whether two moments show the same: they differ at most in their times, and not enough for any age to be told."""
+    if a.taken_at // AGES_S != b.taken_at // AGES_S or heartbeat(a) != heartbeat(b):
+        return False
+    then = replace(a, taken_at=b.taken_at, engine=b.engine, heartbeat_age_s=b.heartbeat_age_s, elapsed_s=b.elapsed_s)
+    return show.elapsed(a.elapsed_s) == show.elapsed(b.elapsed_s) and then == b
 
 
 def right_width(width: int, *, readonly: bool) -> int:

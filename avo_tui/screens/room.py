@@ -18,7 +18,6 @@ from textual.widget import Widget
 from avo_tui.keys import MOVE, PAST, TABLE, Key
 from avo_tui.model import plan, status, steering, travel
 from avo_tui.model.lines import Line
-from avo_tui.model.review import Subject
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.screens.acting import Acting
@@ -85,10 +84,12 @@ class Room(Acting, Screen[None]):
         self.panes: dict[str, Pane] = {name: make(name) for name, make in _PANES.items()}
         self._floor = _Floor()
         self._shape: object = None
+        self._shown: frozenset[str] = frozenset()
         self._wanted: object = None
         self._hinted: object = None
         self.bars = (StatusBar(id="status"), PulseBar(id="pulse"))
         self.alerts, self.keys = AlertBar(id="alerts"), KeyBar(id="keys")
+        self._prompt = Prompt(id="prompt")
 
     @property
     def layout(self) -> Layout:
@@ -98,7 +99,7 @@ class Room(Acting, Screen[None]):
     def compose(self) -> ComposeResult:
         """Bars, panes, and what takes their place when there is no room."""
         yield from (*self.bars, self.alerts, *self.panes.values(), self.keys)
-        yield Prompt(id="prompt")
+        yield self._prompt
         yield TooSmall(id="small")
 
     def on_mount(self) -> None:
@@ -113,7 +114,7 @@ class Room(Acting, Screen[None]):
     @property
     def prompt(self) -> Prompt:
         """The line where `/`, `:` and `t` are typed."""
-        return self.query_one(Prompt)
+        return self._prompt
 
     def alert_count(self, size: Size) -> int:
         """How many alert lines there are: none when all is quiet."""
@@ -157,7 +158,7 @@ class Room(Acting, Screen[None]):
         shape = (tuple(shown.items()), tuple(placed.items()))
         if shape == self._shape:
             return
-        self._shape = shape
+        self._shape, self._shown = shape, frozenset(shown)
         for child in self.children:
             if child.id != "prompt":
                 child.display = (child.id or "") in shown
@@ -190,10 +191,14 @@ class Room(Acting, Screen[None]):
         self.arrange_panes()
         for bar in (*self.bars, self.alerts):
             bar.show(snapshot)
-        for pane in self.panes.values():
-            if pane.view.marked != self.avo.marked:
-                pane.view = replace(pane.view, marked=self.avo.marked)
-            pane.show(snapshot)
+        marked = self.avo.marked
+        for name, pane in self.panes.items():
+            if pane.view.marked != marked:
+                pane.view = replace(pane.view, marked=marked)
+            if name in self._shown:
+                pane.show(snapshot)
+            else:
+                pane.snapshot = snapshot
         self._show_keys()
 
     def tick(self) -> None:
@@ -351,12 +356,16 @@ class Room(Acting, Screen[None]):
 
     def open_key(self, key: Hashable, *, tab: str = "diff") -> None:
         """Open a version or an attempt."""
+        if isinstance(key, int) and self.pane.id == "versions":
+            self._review(version=key, tab=tab)
+        elif isinstance(key, tuple) and key[0] == "attempt":
+            self._review(attempt=key[1], tab=tab)
+
+    def _review(self, *, version: int | None = None, attempt: int | None = None, tab: str = "diff") -> None:
+        from avo_tui.model.review import Subject
         from avo_tui.screens.review import ReviewScreen
 
-        if isinstance(key, int) and self.pane.id == "versions":
-            self.app.push_screen(ReviewScreen(Subject(version=key), tab=tab))
-        elif isinstance(key, tuple) and key[0] == "attempt":
-            self.app.push_screen(ReviewScreen(Subject(attempt=key[1]), tab=tab))
+        self.app.push_screen(ReviewScreen(Subject(version=version, attempt=attempt), tab=tab))
 
     def action_diff(self) -> None:
         """The diff of what is selected; of the head where nothing is."""
@@ -364,9 +373,7 @@ class Room(Acting, Screen[None]):
         if pane.id in ("versions", "attempts") and pane.chosen() is not None:
             self.open_key(pane.chosen())
         elif self.avo.snapshot.head is not None:
-            from avo_tui.screens.review import ReviewScreen
-
-            self.app.push_screen(ReviewScreen(Subject(version=self.avo.snapshot.head)))
+            self._review(version=self.avo.snapshot.head)
 
     def action_mark(self) -> None:
         """Mark the selected version."""
@@ -508,12 +515,10 @@ class Room(Acting, Screen[None]):
         event = self.avo.event(seq) if seq is not None else None
         if seq is None or event is None:
             return
-        from avo_tui.screens.review import ReviewScreen
-
         if isinstance(event, ev.AttemptScored | ev.GateDecided):
-            self.app.push_screen(ReviewScreen(Subject(attempt=event.attempt)))
+            self._review(attempt=event.attempt)
         elif isinstance(event, ev.VersionCommitted):
-            self.app.push_screen(ReviewScreen(Subject(version=event.version)))
+            self._review(version=event.version)
         else:
             if self.number not in (1, 2):
                 self.action_view(2)

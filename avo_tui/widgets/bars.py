@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avo_tui.keys import Key
-from avo_tui.model import plan, status
+from avo_tui.model import plan, show, status
 from avo_tui.model.lines import EMPTY, Line, clip, join_fitting, spread, width_of
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.widgets.painted import Painted, Painting
@@ -18,12 +18,16 @@ class StatusBar(Painted):
     _shown: object = None
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show a moment. Ages are told in seconds at the finest, so the same second reads the same."""
-        s, self.snapshot = snapshot, snapshot
-        said = (int(s.taken_at), s.last_seq, s.at, s.state, s.activity, s.trouble, s.lookers, self.avo.replaying())
+        """Show a moment; what reads as before is not made again."""
+        self.snapshot = snapshot
+        said = self.said(snapshot)
         if said != self._shown:
             self._shown = said
             self.repaint()
+
+    def said(self, s: Snapshot) -> tuple[object, ...]:
+        """What the lines depend on. Ages are told in minutes, so the time counts in steps of five seconds."""
+        return (show.elapsed(s.elapsed_s), int(s.taken_at // status.AGES_S), s.last_seq, s.at, s.state, s.trouble)
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """Both lines."""
@@ -44,6 +48,12 @@ class PulseBar(StatusBar):
     A widget of its own, because what changes most often is then written alone.
     """
 
+    def said(self, s: Snapshot) -> tuple[object, ...]:
+        """What the lines depend on: the heartbeat's age counts in seconds."""
+        past = s.at is not None and s.last_seq
+        held = (s.state, s.activity, s.trouble, s.head, s.tier, s.lookers)
+        return (status.heartbeat(s), past, self.avo.replaying(), *held)
+
     def parts(self, snapshot: Snapshot, width: int) -> tuple[Line, Line]:
         """The first and the second line."""
         pulse = status.health(snapshot, width, readonly=self.avo.readonly, replaying=self.avo.replaying())
@@ -55,11 +65,15 @@ class AlertBar(Painted):
 
     DEFAULT_CSS = "AlertBar { height: 1; }"
     snapshot: Snapshot | None = None
+    _shown: object = None
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a moment."""
-        self.snapshot = snapshot
-        self.repaint()
+        s, self.snapshot = snapshot, snapshot
+        said = (s.alerts, s.at, s.state, s.trouble)
+        if said != self._shown:
+            self._shown = said
+            self.repaint()
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """As many alerts as there are lines."""

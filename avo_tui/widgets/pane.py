@@ -14,6 +14,11 @@ from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
 from avo_tui.widgets.painted import Painted, Painting
 
+_How = tuple[bool, int, bool, str]  # whether keys go to it, its width, whether it has an edge, what is marked in it
+_Kept = tuple[Line, object, Painting]
+_NONE = Row(EMPTY)
+WORD = 24  # cells of a filter in a head with hardly any room
+
 
 class Pane(Painted, can_focus=True):
     """`title` and `number` name it; `tabs` are the views that share its place; `edge` draws a line to its left."""
@@ -48,6 +53,7 @@ class Pane(Painted, can_focus=True):
         self.top = 0
         self.cursor: Hashable | None = None
         self.placed_by_hand = False  # until then the cursor stays on the first row
+        self._kept: dict[int, _Kept] = {}  # the visible lines as they were painted
 
     # What subclasses say.
 
@@ -65,7 +71,7 @@ class Pane(Painted, can_focus=True):
 
     def short_badge(self) -> Line:
         """The same where there is hardly room: only what must not be missed."""
-        return (("/", "match"),) if self.view.filter else EMPTY
+        return clip(Pane.badge(self), WORD)
 
     # Drawing.
 
@@ -144,31 +150,41 @@ class Pane(Painted, can_focus=True):
     def paint(self, width: int, height: int) -> list[Painting]:
         """The head and the visible rows."""
         self.top = max(min(self.top, self.last_top()), 0)
-        body = [self._body_line(y) for y in range(height - 1)]
+        count, how = self.count(), (self.alive(), self.inner_width, self.edge, self.view.filter)
+        kept, self._kept = self._kept, {}
+        body = [self._body_line(y, count, how, kept) for y in range(height - 1)]
         return [(self._head(width), ""), *body]
 
     def last_top(self) -> int:
         """How far down it scrolls."""
         return self.count() - self.inner_height
 
-    def _body_line(self, y: int) -> Painting:
+    def _body_line(self, y: int, count: int, how: _How, kept: dict[int, _Kept]) -> Painting:
+        """A row as it is shown; one that was shown in the same way before is not made again."""
         i = self.top + y
-        row = self.row(i) if i < self.count() else Row(EMPTY)
-        chosen = row.key is not None and row.key == self.cursor
-        line = self.decorate(i, row.line)
+        row = self.row(i) if i < count else _NONE
+        chosen, thumb = row.key is not None and row.key == self.cursor, self._thumb(y, count)
+        wanted = (chosen, thumb, how)
+        found = kept.get(id(row.line))
+        if found is None or found[0] is not row.line or found[1] != wanted:
+            found = (row.line, wanted, self._painted(self.decorate(i, row.line), chosen, thumb, how))
+        self._kept[id(row.line)] = found
+        return found[2]
+
+    def _painted(self, line: Line, chosen: bool, thumb: Span, how: _How) -> Painting:
+        alive, width, edge, _ = how
         if chosen and line and line[0][0][:1] == " ":
-            line = (("▌", "accent" if self.alive() else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
-        edge: Line = (("│", "faint"),) if self.edge else EMPTY
-        body = (*edge, *fit(line, self.inner_width), self._thumb(y))
-        return (body, "select" if chosen and self.alive() else "")
+            line = (("▌", "accent" if alive else "dim"), (line[0][0][1:], line[0][1]), *line[1:])
+        body = (*((("│", "faint"),) if edge else EMPTY), *fit(line, width), thumb)
+        return (body, "select" if chosen and alive else "")
 
     def decorate(self, i: int, line: Line) -> Line:
         """A chance to mark matches in a visible line."""
         return line
 
-    def _thumb(self, y: int) -> Span:
+    def _thumb(self, y: int, whole: int) -> Span:
         """The scroll mark in the last column."""
-        whole, room = self.count(), self.inner_height
+        room = self.inner_height
         if whole <= room:
             return (" ", "")
         size = max(room * room // whole, 1)
@@ -179,12 +195,8 @@ class Pane(Painted, can_focus=True):
         focus = self.alive()
         rule = "accent" if focus and not self.palette.ansi else "faint"
         names = self._tab_names(width) if self.tabs else (self._label(self.number, self.title, chosen=focus),)
-        left: Line = (
-            ("├" if self.edge else "─", "faint"),
-            ("▌" if focus else " ", "accent"),
-            *join(names, (self._gap(width), "")),
-            (" ", ""),
-        )
+        start: Line = (("├" if self.edge else "─", "faint"), ("▌" if focus else " ", "accent"))
+        left: Line = (*start, *join(names, (self._gap(width), "")), (" ", ""))
         badge = self.badge()
         if badge and width_of(left) + width_of(badge) + 3 > width:
             badge = self.short_badge()
@@ -201,12 +213,17 @@ class Pane(Painted, can_focus=True):
         return "  " if width >= 90 else " "
 
     def _tab_names(self, width: int) -> tuple[Line, ...]:
+        """The views by name; beside a filter the others only by number, where there is not room for both."""
         here = next((n for n in self.tabs if self.id in VIEWS[n][1] and VIEWS[n][1][0] == self.id), self.tabs[0])
-        return tuple(
+        names = tuple(
             ((f"{n} ", "dim" if n == here else "faint"),
              (VIEWS[n][0], ("accent" if self.alive() else "strong") if n == here else "dim"))
             for n in self.tabs
         )  # fmt: skip
+        needed = width_of((*join(names, (self._gap(width), "")), *self.short_badge())) + 6
+        if not self.view.filter or needed <= width:
+            return names
+        return tuple(name if n == here else name[:1] for n, name in zip(self.tabs, names, strict=True))
 
     # Moving.
 

@@ -10,7 +10,23 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.suggester import SuggestFromList
+from textual.widget import Widget
 from textual.widgets import Input, Static
+
+
+class Field(Input):
+    """An input whose line ends with Enter at once: what was typed after it goes on to what comes after."""
+
+    def on_key(self, event: events.Key) -> None:
+        """Enter answers before the next key is looked at, and a key that comes too late is sent on."""
+        if self.screen.focused is self and event.key != "enter":
+            return
+        event.stop()
+        event.prevent_default()
+        if self.screen.focused is not self:
+            self.app.post_message(events.Key(event.key, event.character))
+        elif isinstance(self.parent, Prompt):
+            self.parent.answer(self.value)
 
 
 class Prompt(Horizontal):
@@ -42,12 +58,13 @@ class Prompt(Horizontal):
         self.purpose = ""
         self.history: dict[str, list[str]] = {}
         self._back = 0
+        self._before: Widget | None = None
         self._words: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
         """A label and an input that never blinks."""
         yield Static(markup=False)
-        field = Input(compact=True, select_on_focus=False)
+        field = Field(compact=True, select_on_focus=False)
         field.cursor_blink = False
         yield field
 
@@ -62,7 +79,8 @@ class Prompt(Horizontal):
         field.cursor_position = len(value)
 
     def focus_input(self) -> None:
-        """Type into it."""
+        """Type into it; once it is answered, keys go to where they went before."""
+        self._before = self.screen.focused
         self.query_one(Input).focus(scroll_visible=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -70,19 +88,19 @@ class Prompt(Horizontal):
         event.stop()
         self.post_message(self.Changed(self.purpose, event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter."""
-        event.stop()
+    def answer(self, value: str | None) -> None:
+        """End the line, or give it up with None."""
         past = self.history.setdefault(self.purpose, [])
-        if event.value and (not past or past[-1] != event.value):
-            past.append(event.value)
-        self.post_message(self.Answered(self.purpose, event.value))
+        if value and (not past or past[-1] != value):
+            past.append(value)
+        self.screen.set_focus(self._before, scroll_visible=False)
+        self.post_message(self.Answered(self.purpose, value))
 
     def on_key(self, event: events.Key) -> None:
         """Escape gives up; up and down recall; Tab completes, and leaves the line to nothing else."""
         if event.key == "escape":
             event.stop()
-            self.post_message(self.Answered(self.purpose, None))
+            self.answer(None)
         elif event.key in ("up", "down"):
             event.stop()
             self._recall(1 if event.key == "up" else -1)

@@ -115,6 +115,8 @@ class Stream(Pane):
                 self.detached = True
                 return
             self._reset()
+        if tail[-1].seq <= self._last_seq:
+            return
         new = [e for e in tail if e.seq > self._last_seq]
         if not self.blocks:
             new = new[-self.first :]  # what lies above is read once somebody scrolls there
@@ -319,8 +321,9 @@ class Stream(Pane):
         return join((super().badge(), state), ("  ", ""))
 
     def short_badge(self) -> Line:
-        """Whether it follows, or how much is new."""
-        return (("▼", "dim"),) if self.following else ((f"+{self.unseen}", "badge"),)
+        """Whether it follows, or how much is new; and what is looked for."""
+        state: Line = (("▼", "dim"),) if self.following else ((f"+{self.unseen}", "badge"),)
+        return join((super().short_badge(), state), ("  ", ""))
 
     # Folding and finding.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from avo_tui import keys
@@ -463,6 +464,28 @@ async def test_a_filter_keeps_rows_while_it_is_typed(run: RunFolder):
         await pilot.press("escape")
         assert tries.view.filter == ""
         assert tries.count() == 66
+
+
+async def test_a_narrow_head_names_the_filter_and_shortens_the_other_views(run: RunFolder):
+    async with open_room(run, size=(80, 24)) as (app, pilot):
+        tries = room_of(app).panes["attempts"]
+        await pilot.press("6")
+        await until(pilot, lambda: "7 Context" in tries.text().splitlines()[0])
+        await pilot.press("slash")
+        await typed(pilot, "crash")
+        await until(pilot, lambda: "/crash" in tries.text().splitlines()[0])
+        assert "6 Attempts" in tries.text().splitlines()[0]
+
+
+async def test_what_is_typed_right_after_a_line_goes_on_to_what_comes_after(run: RunFolder):
+    async with open_room(run) as (app, pilot):
+        room = room_of(app)
+        await pilot.press("t")
+        for key, letter in (("v", "v"), ("7", "7"), ("enter", "\r"), ("5", "5")):  # as fast as a paste
+            app.post_message(events.Key(key, letter))
+        await until(pilot, lambda: app.snapshot.head == 7)
+        await until(pilot, lambda: room.number == 5)
+        assert room.query_one(Input).value == "v7"
 
 
 async def test_the_filter_of_attempts_looks_through_the_whole_run_and_its_diffs(run: RunFolder, tmp_path):
