@@ -37,6 +37,11 @@ PASSING = {
     "api_error in mid-stream": Fault("error_event", type="api_error", after=3),
     "an empty stream": Fault("empty"),
     "an event that is not JSON": Fault("bad_json", after=3),
+    "an event that is a list": Fault("odd_event", message="[1, 2]", after=3),
+    "an event without its parts": Fault("odd_event", message='{"type": "content_block_delta"}', after=3),
+    "an event whose part is nothing": Fault(
+        "odd_event", message='{"type": "content_block_delta", "index": 0, "delta": null}', after=3
+    ),
 }
 STOPPING = {
     "400": (status(400, "tools.0.name: bad"), "refused the request (400: tools.0.name: bad)"),

@@ -130,6 +130,7 @@ def _faults(seed: int) -> Iterator[Fault | None]:
         Fault("error_event", after=2),
         Fault("empty"),
         Fault("bad_json", after=3),
+        Fault("odd_event", message='{"type": "content_block_delta", "index": 0}', after=3),
         status(413, "too large"),
         status(400, "prompt is too long: 9 tokens > 8 maximum"),
     ]

@@ -89,7 +89,13 @@ class Assembly:
     _ended: bool = False
 
     def feed(self, event: Any) -> str:
-        """Take one event, as its JSON; returns the new words, if it brought any."""
+        """Take one event, as its JSON; returns the new words, if any. Raises ValueError for another shape."""
+        try:
+            return self._take(event)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"an event of another shape ({type(error).__name__}: {error})") from error
+
+    def _take(self, event: Mapping[str, Any]) -> str:
         kind = event["type"]
         if kind == "content_block_delta":
             return self._delta(event["index"], event["delta"])

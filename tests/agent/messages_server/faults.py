@@ -18,6 +18,7 @@ Kind = Literal[
     "error_event",  # `event: error` inside a 200
     "empty",  # a 200 without a single event
     "bad_json",  # an event whose data is not JSON
+    "odd_event",  # an event that is JSON, and of another shape
 ]
 TYPES = {
     400: "invalid_request_error",
@@ -51,7 +52,7 @@ class Fault:
     @property
     def in_stream(self) -> bool:
         """Whether the reply begins before it breaks."""
-        return self.kind in {"reset", "cut", "eof", "stall", "pings", "error_event", "bad_json"}
+        return self.kind in {"reset", "cut", "eof", "stall", "pings", "error_event", "bad_json", "odd_event"}
 
     def body(self, request_id: str) -> dict[str, Any]:
         """The API's error body."""

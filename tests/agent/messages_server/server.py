@@ -292,6 +292,9 @@ class MessagesServer:
             kind = fault.type or "overloaded_error"
             await answer.event("error", {"type": "error", "error": {"type": kind, "message": fault.message}})
             await answer.chunk(b"")
+        elif fault.kind == "odd_event":
+            await answer.event("content_block_delta", fault.message)
+            await answer.chunk(b"")
         else:
             await answer.event("content_block_delta", '{"type": "content_block_delta", "ind')
             await answer.chunk(b"")
