@@ -40,6 +40,10 @@ WORKER_OPEN_FILES = 64
 # What libcuda reads when it looks for devices.
 DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo",
           "/sys/devices", "/sys/bus/pci", "/sys/module", "/usr/local/nvidia")  # fmt: skip
+TOOLS = (
+    "/opt/nvidia",
+    "/opt/cuda",
+)  # where Nsight Compute is installed; what stands on PATH is a script that goes there
 
 _chosen: dict[bool, Sandbox] = {}
 
@@ -224,25 +228,30 @@ def device_job(
     env: Mapping[str, str],
     fds: Sequence[int],
     own_uid: bool = False,
+    tool: Sequence[str] = (),
+    scratch: Path | None = None,
 ) -> Confined:
     """A GPU worker: an unprivileged uid, no new privileges, Landlock with the driver's files, no TCP.
 
     `own_uid` keeps the judge's uid and gives up its capabilities instead, for drivers that share memory within a user
-    only.
+    only. `tool` is a command line before the worker's, such as a profiler's; it may write in `scratch`.
 
     Always the second tier without its filter: CUDA IPC needs the judge's pid and IPC namespaces, and the driver's
     libraries need more system calls and address space than a list could name. Whoever uses it proves that the device
     can be reached from inside (cuda/device.py).
     """
     job = Job(
-        argv=(str(runner), str(library), *arguments),
+        argv=(*tool, str(runner), str(library), *arguments),
         env=dict(env),
         uid=None if own_uid else worker_uid(),
         bare=own_uid,
-        limits=Limits(file_bytes=1 << 20, open_files=1024),
-        readable=((runner, runner), (library, library), *((Path(p), Path(p)) for p in DRIVER if Path(p).exists())),
-        # libcuda names its threads through /proc/self/task/*/comm, and shares no memory where it may not.
-        writable=((Path("/proc/self"), Path("/proc/self")),),
+        limits=Limits(file_bytes=256 << 20 if scratch else 1 << 20, open_files=1024),
+        readable=tuple((path, path) for path in (runner, library, *_there(DRIVER), *_there(TOOLS if tool else ()))),
+        # libcuda names its threads through /proc/self/task/*/comm, and shares no memory where it may not. A tool starts
+        # the worker as a process whose number nobody knows yet; of all /proc this uid may write its own processes' files.
+        writable=tuple(
+            (path, path) for path in (Path("/proc" if tool else "/proc/self"), *([scratch] if scratch else []))
+        ),
         system=True,
         filtered=False,
         directory=Path("/"),
@@ -254,6 +263,10 @@ def device_job(
     if sandbox.launcher is None:
         raise ScorerError("no sandbox was chosen; nothing runs without one")
     return landlock.wrap(job, sandbox.launcher, sandbox.cache, None)
+
+
+def _there(paths: Sequence[str]) -> list[Path]:
+    return [path for path in map(Path, paths) if path.exists()]
 
 
 def give(sandbox: Sandbox, folder: Path) -> None:

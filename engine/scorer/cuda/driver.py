@@ -1,8 +1,9 @@
-"""Wake the CUDA driver without torch: a context takes half a second to make, and torch's import can hide it."""
+"""The CUDA driver without torch: which device is meant, and how to wake it while torch is still imported."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from functools import cache
 
 
@@ -23,3 +24,8 @@ def wake() -> bool:
         and driver.cuDeviceGet(ctypes.byref(device), 0) == 0
         and driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) == 0
     )
+
+
+def same_device(environment: Mapping[str, str]) -> dict[str, str]:
+    """What makes the judge's device the worker's: else it would run on the first one, through the other's memory."""
+    return {k: v for k, v in environment.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}

@@ -5,6 +5,8 @@ One rule, the CPU profile's: facts are measured or read from the binary; a fact 
 
 from __future__ import annotations
 
+import os
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ import torch
 from engine.record.scores import geomean
 from engine.scorer import intake
 from engine.scorer.build import Built, build
-from engine.scorer.cuda.code import Facts, classify, code_facts, code_text, found, machine_code, ptxas_report
+from engine.scorer.cuda.code import Facts, classify, code_facts, code_text, machine_code, ptxas_report
+from engine.scorer.cuda.counters import Counted, count
 from engine.scorer.cuda.loops import loops_text, matrix_loops
 from engine.scorer.failure import CandidateFailed
 from engine.scorer.timing import quantile
@@ -40,14 +43,45 @@ def profile(bench: Bench, device: CudaDevice, source: Path, options: Options, em
     facts.update(code_facts(kernels, mix))
     facts.update(_score_facts(speeds, float(facts["machine.peak_tflops"])))
     code = [*code_text(kernels, mix), *([] if sass is None else ["", *loops_text(matrix_loops(sass))])]
-    return {"text": _text(device, facts, speeds, code), "facts": facts, "log": built.log}
+    counts = _counts(bench, device, built, options)
+    facts.update(_count_facts(counts))
+    text = "\n".join([*_text(device, facts, speeds, code), "", *_count_text(counts)])
+    return {"text": text, "facts": facts, "log": built.log}
 
 
-def _without_counters() -> str:
-    """Why there are none: a profiler must start the candidate itself, and so outside its sandbox."""
-    if (ncu := found("ncu")) is None:
-        return "ncu is not installed"
-    return f"{ncu} would have to run the candidate outside its sandbox; run it by hand on a kernel that you trust"
+def _counts(bench: Bench, device: CudaDevice, built: Built, options: Options) -> dict[str, Counted | str]:
+    """Counters by configuration; where the first has none, its reason stands for all."""
+    counts: dict[str, Counted | str] = {}
+    for shape in options.configurations:
+        bench.children.check()
+        counts[shape.name] = count(built.library, shape, device.toolchain, bench.children, os.environ)
+        if isinstance(counts[shape.name], str):
+            break
+    return counts
+
+
+def _count_facts(counts: dict[str, Counted | str]) -> Facts:
+    """Means over the configurations: what limits a kernel, for the playbook and the agent."""
+    seen = [c.values for c in counts.values() if isinstance(c, Counted)]
+    names = sorted({name for values in seen for name in values})
+    means = {name: statistics.fmean(values[name] for values in seen if name in values) for name in names}
+    return {f"profile.{name}": round(mean, 4) for name, mean in means.items()}
+
+
+def _count_text(counts: dict[str, Counted | str]) -> list[str]:
+    why = next((c for c in counts.values() if isinstance(c, str)), "")
+    if why:
+        return [f"hardware counters: none: {why}"]
+    lines = ["hardware counters (ncu, one call alone in its sandbox, clocks left as they are)"]
+    heads = ("tensor", "special", "issue", "warps", "GHz", "L2 GB", "memory GB", "kernels")
+    lines.append(f"{'configuration':<20}" + "".join(f"{head:>10}" for head in heads))
+    for name, c in counts.items():
+        assert isinstance(c, Counted)
+        shares = [c.values.get(k) for k in ("tensor_active", "special_active", "issue_active", "occupancy")]
+        others = [c.values.get(k) for k in ("clock_ghz", "l2_read_gb", "memory_read_gb")]
+        cells = ["-" if s is None else f"{s:.1%}" for s in shares] + ["-" if o is None else f"{o:.2f}" for o in others]
+        lines.append(f"{name:<20}" + "".join(f"{cell:>10}" for cell in (*cells, str(c.kernels))))
+    return lines
 
 
 def machine_facts() -> Facts:
@@ -98,9 +132,9 @@ def _score_facts(speeds: dict[str, float], peak: float) -> Facts:
     return found
 
 
-def _text(device: CudaDevice, facts: Facts, speeds: dict[str, float], code: list[str]) -> str:
+def _text(device: CudaDevice, facts: Facts, speeds: dict[str, float], code: list[str]) -> list[str]:
     peak = float(facts["machine.peak_tflops"])
-    lines = [
+    return [
         f"machine    {device.label()}; bf16 matrix product {peak:.0f} TFLOPS measured",
         f"compiler   {device.toolchain.version}",
         f"flags      {' '.join(device.judge.problem.build.flags)}",
@@ -109,7 +143,4 @@ def _text(device: CudaDevice, facts: Facts, speeds: dict[str, float], code: list
         *(f"{name:<20}{speed:>9.1f}{speed / peak:>11.1%}" for name, speed in speeds.items()),
         "",
         *code,
-        "",
-        f"hardware counters: none: {_without_counters()}",
     ]
-    return "\n".join(lines)

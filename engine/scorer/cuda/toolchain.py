@@ -40,15 +40,24 @@ def architecture(capability: tuple[int, int]) -> str:
 
 def runner(toolchain: Toolchain) -> Path:
     """The CUDA worker program, built once."""
-    source = (_HERE / "runner.cu").read_bytes()
-    target = toolchain.cache / f"runner-cuda-{toolchain.key(source)}"
+    return _program("runner", toolchain)
+
+
+def alone(toolchain: Toolchain) -> Path:
+    """The program that launches one candidate for a profiler, built once."""
+    return _program("alone", toolchain)
+
+
+def _program(name: str, toolchain: Toolchain) -> Path:
+    source = (_HERE / f"{name}.cu").read_bytes()
+    target = toolchain.cache / f"{name}-cuda-{toolchain.key(source)}"
     if target.exists():
         return target
     with tools.temporary(toolchain.cache) as folder:
-        argv = [toolchain.compiler, "-O2", "-std=c++17", str(_HERE / "runner.cu"), "-o", str(folder / "out"), "-ldl"]
+        argv = [toolchain.compiler, "-O2", "-std=c++17", str(_HERE / f"{name}.cu"), "-o", str(folder / "out"), "-ldl"]
         done = subprocess.run(argv, capture_output=True, text=True, env=tools.environment(), timeout=300)
         if done.returncode != 0:
-            raise ScorerError(f"runner.cu does not build with {toolchain.compiler}: {one_line(done.stderr)}")
+            raise ScorerError(f"{name}.cu does not build with {toolchain.compiler}: {one_line(done.stderr)}")
         (folder / "out").chmod(0o755)
         (folder / "out").rename(target)
     return target

@@ -6,12 +6,13 @@ One rule: a faulted or killed worker takes its context with it; the judge's own 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.record.errors import AvoError
 from engine.scorer.confined import Confined
 from engine.scorer.cuda.arena import Block
+from engine.scorer.cuda.driver import same_device
 from engine.scorer.failure import CandidateFailed, fail
 from engine.scorer.hands import GONE
 from engine.scorer.sandbox import device_job
@@ -62,11 +63,6 @@ class SameUserCudaWorker(ConfinedCudaWorker):
     """The same, where the driver shares memory only within one user: the judge's uid, without its capabilities."""
 
     own_uid = True
-
-
-def same_device(environment: Mapping[str, str]) -> dict[str, str]:
-    """What makes the judge's device the worker's: else it would run on the first one, through the other's memory."""
-    return {k: v for k, v in environment.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
 
 
 def reached(
