@@ -248,7 +248,7 @@ def device_job(
         limits=Limits(file_bytes=256 << 20 if scratch else 1 << 20, open_files=1024),
         readable=tuple((path, path) for path in (runner, library, *_there(DRIVER), *_there(TOOLS if tool else ()))),
         # libcuda names its threads through /proc/self/task/*/comm, and shares no memory where it may not. A tool starts
-        # the worker as a process whose number nobody knows yet; of all /proc this uid may write its own processes' files.
+        # the worker as a process whose number nobody knows yet; of /proc this uid may write its own processes' files.
         writable=tuple(
             (path, path) for path in (Path("/proc" if tool else "/proc/self"), *([scratch] if scratch else []))
         ),
