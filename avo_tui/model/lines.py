@@ -169,10 +169,11 @@ def _wrap_one(text: str, width: int) -> list[str]:
         return [text]
     indent = re.match(r" *(?:[-*•] |\d+[.)] )?", text)
     hang = " " * min(indent.end() if indent else 0, width // 2)
+    size = len if text.isascii() and text.isprintable() else cell_len
     lines: list[str] = []
     current = ""
     for word in re.findall(r"\s*\S+", text) or [text]:
-        if cell_len(current) + cell_len(word) <= width:
+        if size(current) + size(word) <= width:
             current += word
             continue
         if current.strip():

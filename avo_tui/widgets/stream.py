@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Sequence
+from operator import attrgetter
 
 from avo_tui.model import output, transcript
 from avo_tui.model.lines import EMPTY, Line, Row, Span, brief, clean, join, plain, wrap
@@ -18,6 +20,31 @@ KEEP, PRUNE_AT = 1000, 1600
 HURRY_S = 3.0
 PAGE = 400
 MOST_PAGES = 25  # read at once for one key
+_SEQ = attrgetter("seq")
+
+
+class _Joined:
+    """The rows of blocks in one list, as they are shown one way (`how`)."""
+
+    def __init__(self, how: object = None) -> None:
+        self.how, self.rows = how, list[Row]()
+        self._blocks, self._starts = list[Block](), list[int]()
+
+    def keep(self, blocks: Sequence[Block]) -> int:
+        """Forget what does not stand at the beginning of `blocks`; returns how many of them are here."""
+        old = self._blocks
+        if blocks[: len(old)] == old:  # mostly, and soon seen: what is the same object is not looked into
+            return len(old)
+        same = next((i for i, (a, b) in enumerate(zip(old, blocks, strict=False)) if a is not b), None)
+        same = len(blocks) if same is None else same
+        del self.rows[self._starts[same] :], old[same:], self._starts[same:]
+        return same
+
+    def add(self, block: Block, rows: Sequence[Row]) -> None:
+        """The rows of the next block."""
+        self._blocks.append(block)
+        self._starts.append(len(self.rows))
+        self.rows += rows
 
 
 class Stream(Pane):
@@ -40,7 +67,7 @@ class Stream(Pane):
         self._calls: dict[str, int] = {}
         self._cache: dict[int, tuple[Block, int, bool, list[Row]]] = {}
         self._live_rows = 0
-        self._joined: tuple[object, list[Row]] = (None, [])
+        self._joined = _Joined()
 
     slots: tuple[str, ...] = ()  # the live slots that it shows
 
@@ -117,7 +144,7 @@ class Stream(Pane):
             self._reset()
         if tail[-1].seq <= self._last_seq:
             return
-        new = [e for e in tail if e.seq > self._last_seq]
+        new = tail[bisect_right(tail, self._last_seq, key=_SEQ) :]
         if not self.blocks:
             new = new[-self.first :]  # what lies above is read once somebody scrolls there
         if new:
@@ -128,7 +155,7 @@ class Stream(Pane):
             self._prune()
 
     def _reset(self) -> None:
-        self.blocks, self._calls, self._cache, self._joined = [], {}, {}, (None, [])
+        self.blocks, self._calls, self._cache, self._joined = [], {}, {}, _Joined()
         self._first_seq, self._last_seq, self.unseen = 0, 0, 0
         self.following, self.detached, self._shape = True, False, (0, 0)
 
@@ -142,11 +169,13 @@ class Stream(Pane):
             self._calls = {c: i - gone for c, i in self._calls.items() if i >= gone}
 
     def _block_rows(self, view: View) -> list[Row]:
-        """Every block's rows in one list, made again only when something changed in it."""
-        changes = (view.width, self.all_open, frozenset(self.turned), self._first_seq, self._last_seq, len(self.blocks))
-        if self._joined[0] != changes:
-            self._joined = (changes, [row for block in self.blocks for row in self._rows_of(block, view.width)])
-        return self._joined[1]
+        """Every block's rows in one list, made again only from the first block on that changed."""
+        joined, how = self._joined, (view.width, self.all_open, frozenset(self.turned))
+        if joined.how != how:
+            joined = self._joined = _Joined(how)
+        for block in self.blocks[joined.keep(self.blocks) :]:
+            joined.add(block, self._rows_of(block, view.width))
+        return joined.rows
 
     def _rows_of(self, block: Block, width: int) -> list[Row]:
         unfolded = self.unfolded(block)
@@ -354,7 +383,6 @@ class Stream(Pane):
         """Unfold or fold every block."""
         self.all_open = not self.all_open
         self.turned.clear()
-        self._cache.clear()
         self.reload()
 
     def find(self, by: int) -> bool:
