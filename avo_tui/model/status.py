@@ -162,7 +162,7 @@ def progress(s: Snapshot) -> tuple[str, str]:
     if quiet > max(STALL_S, 5 * usual):
         return f"▲ stalled {show.age(quiet)}", "bad"
     gained = max((v.seq for v in s.active if v.verdict == "improved"), default=0)
-    since = sum(a.seq > gained for a in s.tries)
+    since = sum([a.seq > gained for a in s.tries])
     return (f"▬ plateau, {since} tries", "warn") if since >= PLATEAU else ("", "")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import overload
 
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, clip_text, left, one_line, right
@@ -14,7 +15,32 @@ from engine.record.reader import Attempt
 ORDERS = ("newest first", "fastest first")
 
 
-def attempts(s: Snapshot, view: View, older: Sequence[Attempt] = (), found: Sequence[Attempt] = ()) -> list[Row]:
+class Rows(Sequence[Row]):
+    """Rows that are made when they are looked at: of hundreds a pane shows few. Their keys are known before."""
+
+    def __init__(self, keys: Sequence[Hashable], make: Callable[[int], Line]) -> None:
+        self.keys = keys
+        self._make = make
+        self._made: dict[int, Row] = {}
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, i: int) -> Row: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Row]: ...
+    def __getitem__(self, i: int | slice) -> Row | Sequence[Row]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self.keys))[i]
+        row = self._made.get(i)
+        if row is None:
+            row = self._made[i] = Row(self._make(i), self.keys[i])
+        return row
+
+
+def attempts(s: Snapshot, view: View, older: Sequence[Attempt] = (), found: Sequence[Attempt] = ()) -> Sequence[Row]:
     """A row for each attempt; keys are ("attempt", number).
 
     `older` ones were loaded beyond the snapshot's, `found` ones have what the filter says, perhaps in their diff.
@@ -24,16 +50,19 @@ def attempts(s: Snapshot, view: View, older: Sequence[Attempt] = (), found: Sequ
     known = {a.attempt: a for a in (*older, *s.tries)}
     unit = show.unit_for([a.geomean_tflops for a in known.values()])
     wide = max(len(unit.text(a.geomean_tflops)) for a in known.values())
-    wanted = {a.attempt: a for a in known.values() if view.wants(text_of(a))}
+    wanted = {n: a for n, a in known.items() if not view.filter or view.wants(text_of(a))}
     wanted |= {a.attempt: known.get(a.attempt, a) for a in found}
     shown = [wanted[n] for n in sorted(wanted, reverse=True)]
     if view.order % len(ORDERS) == 1:
         shown.sort(key=lambda a: -(a.geomean_tflops or 0.0))
     if not shown:
         return [Row((("  no attempt matches the filter", "dim"),))]
-    return [
-        Row(_line(s, a, view.width, right(unit.text(a.geomean_tflops), wide)), ("attempt", a.attempt)) for a in shown
-    ]
+
+    def line(i: int) -> Line:
+        a = shown[i]
+        return _line(s, a, view.width, right(unit.text(a.geomean_tflops), wide))
+
+    return Rows([("attempt", a.attempt) for a in shown], line)
 
 
 def text_of(a: Attempt) -> str:

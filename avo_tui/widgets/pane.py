@@ -104,8 +104,9 @@ class Pane(Painted, can_focus=True):
         if not self.display:
             return
         inputs = self._inputs(snapshot)
-        if inputs is None or inputs != self._built_from:
-            self._built_from = inputs
+        changed = inputs is None or inputs != self._built_from
+        self._built_from = inputs  # also when equal: the next moment holds these very objects, and is told at a glance
+        if changed:
             self.reload()
 
     _built_from: object = None
@@ -146,6 +147,10 @@ class Pane(Painted, can_focus=True):
     def row(self, i: int) -> Row:
         """One row."""
         return self.rows[i]
+
+    def key(self, i: int) -> Hashable | None:
+        """One row's key."""
+        return self.rows[i].key
 
     def paint(self, width: int, height: int) -> list[Painting]:
         """The head and the visible rows."""
@@ -229,19 +234,19 @@ class Pane(Painted, can_focus=True):
 
     def selectable(self) -> list[int]:
         """The places of rows with a key."""
-        return [i for i in range(self.count()) if self.row(i).key is not None]
+        return [i for i in range(self.count()) if self.key(i) is not None]
 
     def place(self) -> int | None:
         """Where the cursor is."""
         if self.cursor is None:
             return None
-        return next((i for i in range(self.count()) if self.row(i).key == self.cursor), None)
+        return next((i for i in range(self.count()) if self.key(i) == self.cursor), None)
 
     def _keep_cursor(self) -> None:
         """After a reload the cursor stays on its key; a lost one goes to the first row."""
         if not self.placed_by_hand or self.place() is None:
-            found = self.selectable()
-            self.cursor = self.row(found[0]).key if found else None
+            keys = (self.key(i) for i in range(self.count()))
+            self.cursor = next((key for key in keys if key is not None), None)
 
     def move(self, by: int) -> None:
         """Move the cursor by rows, or scroll where nothing can be selected."""
@@ -251,7 +256,7 @@ class Pane(Painted, can_focus=True):
             self.scroll_rows(by)
             return
         at = max(0, min(found.index(here) + by, len(found) - 1))
-        self.cursor, self.placed_by_hand = self.row(found[at]).key, at > 0
+        self.cursor, self.placed_by_hand = self.key(found[at]), at > 0
         if at == 0 and by < 0:
             self.top = 0
         self.reveal(found[at])
@@ -291,7 +296,7 @@ class Pane(Painted, can_focus=True):
 
     def select(self, key: Hashable) -> bool:
         """Put the cursor on a key; whether it is there."""
-        at = next((i for i in range(self.count()) if self.row(i).key == key), None)
+        at = next((i for i in range(self.count()) if self.key(i) == key), None)
         if at is None:
             return False
         self.cursor, self.placed_by_hand = key, True

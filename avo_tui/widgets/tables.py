@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from avo_tui.model import context, steering, table, trajectory, tree, tries
 from avo_tui.model.lines import EMPTY, Line, Row, join
@@ -100,6 +100,11 @@ class Attempts(TablePane):
         if snapshot.tries and self.older and snapshot.tries[0].attempt <= self.older[0].attempt:
             self.older = ()  # a moment of the past
         return tries.attempts(snapshot, view, self.older, self.found if view.filter else ())
+
+    def key(self, i: int) -> Hashable | None:
+        """Known before the row is made."""
+        rows = self.rows
+        return rows.keys[i] if isinstance(rows, tries.Rows) else super().key(i)
 
     def look(self, view: View) -> None:
         """Another filter is looked for in the whole run, diffs included, once the letters pause."""

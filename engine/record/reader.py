@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -276,7 +277,7 @@ class Reader:
     def attempt_score(self, number: int) -> Score | None:
         """An attempt's score vector."""
         row = self._db.execute("SELECT score FROM attempts WHERE attempt = ?", (number,)).fetchone()
-        return None if row is None else Score.from_json(json.loads(row[0]))
+        return None if row is None else _score(row[0])
 
     def attempt_diff(self, number: int) -> str:
         """An attempt's diff against its parent version."""
@@ -294,7 +295,7 @@ class Reader:
     def baselines(self) -> dict[str, Score]:
         """The latest score vector of each baseline."""
         rows = self._db.execute("SELECT name, score FROM baselines ORDER BY name")
-        return {name: Score.from_json(json.loads(text)) for name, text in rows}
+        return {name: _score(text) for name, text in rows}
 
     def alerts(self, *, open_only: bool = False) -> list[Alert]:
         """Alerts, newest first."""
@@ -421,6 +422,12 @@ def _intervention(row: Sequence[Any]) -> Intervention:
     number, at, level, saw, diagnosis, directions, helped, how, seq = row
     given, whether = tuple(json.loads(directions)), None if helped is None else bool(helped)
     return Intervention(number, at, level, saw, diagnosis, given, whether, how, seq)
+
+
+@lru_cache(maxsize=16)
+def _score(text: str) -> Score:
+    """The baselines' scores and the last attempt's are asked for after every event and hardly ever change."""
+    return Score.from_json(json.loads(text))
 
 
 def _version(row: Sequence[Any]) -> Version:
