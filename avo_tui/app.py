@@ -51,8 +51,15 @@ PAGE = 400
 PLAY_S = 0.2
 HOST_S = 15.0
 AHEAD_S = 0.5
+BREATH_S = 0.02  # between two imports: a key need not wait for more than one
 BELOW_S = 10.0
 GRACE_S = 0.5  # before a dialog takes keys
+# What later keys need, in steps: what each of the last ones imports has mostly been imported by those before it.
+AHEAD = (
+    "avo_tui.model.diff", "avo_tui.model.syntax", "avo_tui.model.review", "avo_tui.screens.dialog",
+    "avo_tui.screens.review", "avo_tui.screens.help", "avo_tui.screens.direct", "avo_tui.screens.rollback",
+    "avo_tui.screens.limits", "avo_tui.screens.pick", "avo_tui.screens.search", "engine.lineage",
+)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -551,9 +558,9 @@ class AvoApp(App[int]):
 def _import_ahead() -> None:
     """Import, in a thread, what later keys need: an import in the event loop would be felt."""
     try:
-        for name in ("review", "help", "direct", "rollback", "limits", "pick", "search"):
-            importlib.import_module(f"avo_tui.screens.{name}")
-        importlib.import_module("engine.lineage")
+        for name in AHEAD:
+            importlib.import_module(name)
+            time.sleep(BREATH_S)
     finally:
         gc.freeze()  # what lives as long as the room is no garbage: looking through it takes longer than a frame
         gc.enable()
