@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -120,6 +121,9 @@ def test_a_folder_that_vanishes_is_said_and_what_was_written_meanwhile_is_told_w
         viewer.hear("new version v4")
         viewer.say("pause")
         viewer.hear("applied")
+        with Reader(living.journal) as reader:
+            engine = reader.engine().pid
+        os.kill(engine, signal.SIGSTOP)  # it would end once it saw that its folder is another one
         shutil.copytree(living.path, elsewhere)
         living.path.rename(taken)
         viewer.hear("the run's folder is gone; waiting")
@@ -134,7 +138,8 @@ def test_a_folder_that_vanishes_is_said_and_what_was_written_meanwhile_is_told_w
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     shutil.rmtree(living.path)
-    taken.rename(living.path)  # its engine still is there
+    taken.rename(living.path)
+    os.kill(engine, signal.SIGCONT)
 
 
 def test_who_only_looks_cannot_steer(avo, living):
