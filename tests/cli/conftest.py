@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,8 +152,12 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = shell.start("climb", versions=4)
     try:
         until(lambda: shell("status", "climb", "--json").json["state"] == "finished")
+        until(lambda: not shell("status", "climb", "--json").json["engine_alive"])
     except AssertionError:
         pytest.fail(f"{shell('log', 'climb').out}\n{folder.engine_log.read_text()}")
+    # A look just when the engine closed keeps SQLite's log beside the journal, and tests copy the journal alone.
+    with contextlib.closing(sqlite3.connect(folder.journal)) as journal:
+        journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert versions_of(folder) == 5, folder.engine_log.read_text()
     yield shell
     shell.end()
