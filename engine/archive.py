@@ -122,6 +122,8 @@ def unpack(source: Path, runs: Path, name: str | None = None) -> Archived:
             (made.path / BUNDLE).unlink()
         for needed_folder in (made.workspace, made.artifacts):
             needed_folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(made.artifacts / SUMS)  # every file was held against the manifest: none was written after its hash
         connect(made.journal, write=False).close()
         _place_problem(made.config)
         made.path.rename(folder.path)

@@ -123,6 +123,15 @@ def test_a_shipped_lineage_is_whole(manifest, tmp_path):
     assert None not in [v.score.geomean_tflops for v in versions]
 
 
+@pytest.mark.parametrize("manifest", LINEAGES, ids=lambda p: "-".join(p.parts[-4::2]))
+def test_a_restored_run_is_archived_again_with_every_hash(manifest, tmp_path):
+    folder = RunFolder(archive.unpack(manifest.parent, tmp_path).path)
+    kept = (folder.artifacts / "SHA256SUMS").read_text()
+    again = archive.lay_out(folder, tmp_path / "again").path
+    assert kept
+    assert (again / "artifacts" / "SHA256SUMS").read_text() == kept
+
+
 def test_the_shipped_multi_head_lineage_is_long_and_climbs(tmp_path):
     folder = RunFolder(archive.unpack(kernels_directory() / "mha_cuda" / "lineages" / "h200-1122", tmp_path).path)
     with Reader(folder.journal) as reader:
