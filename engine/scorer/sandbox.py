@@ -40,10 +40,7 @@ WORKER_OPEN_FILES = 64
 # What libcuda reads when it looks for devices.
 DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo",
           "/sys/devices", "/sys/bus/pci", "/sys/module", "/usr/local/nvidia")  # fmt: skip
-TOOLS = (
-    "/opt/nvidia",
-    "/opt/cuda",
-)  # where Nsight Compute is installed; what stands on PATH is a script that goes there
+TOOLS = ("/opt/nvidia", "/opt/cuda")  # where Nsight Compute lies: what stands on PATH is a script that goes there
 
 _chosen: dict[bool, Sandbox] = {}
 

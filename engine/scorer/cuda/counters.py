@@ -72,6 +72,8 @@ def count(
                 children.sandbox, alone, library, arguments, env=own, fds=(), tool=tool, scratch=scratch
             )
         done = children.run(job.argv, env=job.env, timeout_s=TIMEOUT_S, limit=OUTPUT_LIMIT)
+    if done.timed_out:
+        return f"ncu had not counted a call of {shape.name} after {TIMEOUT_S} s"
     said = clean(done.output.decode("utf-8", "replace"))
     return counted(said) or f"ncu {_why(said, done.code)}"
 
