@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from textual import events, work
-from textual.app import App, SuspendNotSupported
+from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
 from textual.timer import Timer
@@ -38,6 +38,7 @@ from avo_tui.model.snapshot import ATTEMPTS, Snapshot
 from avo_tui.presence import Presence
 from avo_tui.replay import Player, speed_of
 from avo_tui.themes import PALETTES, Palette
+from avo_tui.typeahead import InOrder
 from engine.record import commands
 from engine.record.commands import Verb
 from engine.record.errors import AvoError
@@ -67,7 +68,7 @@ class Fresh(Message):
     """A new moment came from the feed."""
 
 
-class AvoApp(App[int]):
+class AvoApp(InOrder):
     """The control room on one run."""
 
     TITLE = "AVO"

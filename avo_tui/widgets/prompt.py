@@ -15,17 +15,13 @@ from textual.widgets import Input, Static
 
 
 class Field(Input):
-    """An input whose line ends with Enter at once: what was typed after it goes on to what comes after."""
+    """An input whose line ends with Enter at once, so that the next key goes to what comes after it."""
 
     def on_key(self, event: events.Key) -> None:
-        """Enter answers before the next key is looked at, and a key that comes too late is sent on."""
-        if self.screen.focused is self and event.key != "enter":
-            return
-        event.stop()
-        event.prevent_default()
-        if self.screen.focused is not self:
-            self.app.post_message(events.Key(event.key, event.character))
-        elif isinstance(self.parent, Prompt):
+        """Enter answers here: Textual's own answer would come after the next key."""
+        if event.key == "enter" and isinstance(self.parent, Prompt):
+            event.stop()
+            event.prevent_default()
             self.parent.answer(self.value)
 
 

@@ -45,7 +45,7 @@ async def until(pilot: Pilot[int], true: Callable[[], object], seconds: float = 
 
 async def typed(pilot: Pilot[int], text: str) -> None:
     """Type letters."""
-    names = {" ": "space", "/": "slash", ".": "full_stop", "-": "minus", "_": "underscore", ":": "colon"}
+    names = {" ": "space", "/": "slash", ".": "full_stop", "-": "minus", "_": "underscore", ":": "colon", "+": "plus"}
     await pilot.press(*(names.get(c, c) for c in text))
 
 
