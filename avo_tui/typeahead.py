@@ -7,14 +7,17 @@ a prompt and then changed panes.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
 from textual import events
 from textual.app import App
 from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
 
-PATIENCE_S = 0.5  # what had the focus may be gone, and with it the word that the key was obeyed
+PATIENCE_S, LOOK_S = 0.5, 0.02
 
 
 class Obeyed(Message):
@@ -28,42 +31,55 @@ class Obeyed(Message):
 class InOrder(App[int]):
     """An app whose keys are obeyed one after the other."""
 
-    _number = 0  # of the key that is being obeyed
-    _obeying = False
-
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self._number = 0  # of the key that is being obeyed, which went to `_target` on `_top`
+        self._obeying = self._looking = False
+        self._target: Widget | None = None
+        self._top: Screen[Any] | None = None
+        self._passed_at = 0.0
         self._typed: deque[events.Event] = deque()
 
     async def on_event(self, event: events.Event) -> None:
         """Pass a key on, or keep it until its turn; everything else is as in every app."""
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
-        elif self._obeying:
-            if not self._typed:
-                self.set_timer(PATIENCE_S, lambda n=self._number: self._go_on(n))
-            self._typed.append(event)
-        else:
-            await self._pass_on(event)
+            return
+        self._typed.append(event)
+        if len(self._typed) == 1:
+            await self._pass_on()
 
-    async def _pass_on(self, event: events.Event) -> None:
+    async def _pass_on(self) -> None:
+        """Pass the first key on that waits, if it may go; else look again soon."""
+        if not self._typed:
+            return
+        if self._obeying and not self._lost():
+            if not self._looking:
+                self._looking = True
+                self.set_timer(LOOK_S, self._look)
+            return
         self._obeying = True
         self._number += 1
-        target = self.focused or self.screen
-        await super().on_event(event)
-        if not target.post_message(Obeyed(self._number)):
-            await self._go_on(self._number)
+        self._target, self._top, self._passed_at = self.focused or self.screen, self.screen, time.monotonic()
+        await super().on_event(self._typed.popleft())
+        self._target.post_message(Obeyed(self._number))
+        if self._typed:
+            await self._pass_on()
 
-    async def on_obeyed(self, message: Obeyed) -> None:
+    async def _look(self) -> None:
+        self._looking = False
+        await self._pass_on()
+
+    def _lost(self) -> bool:
+        """Whether the word that a key was obeyed will not come: what it went to is gone, often because of the key."""
+        gone = self._top not in self.screen_stack or self._target is None or not self._target.is_running
+        return gone or time.monotonic() - self._passed_at > PATIENCE_S
+
+    def on_obeyed(self, message: Obeyed) -> None:
         """What the key opened may have been made by now, and still asks for the focus: let it come first."""
-        if not self.screen.call_later(self.call_later, self._go_on, message.number):
-            await self._go_on(message.number)
+        self.screen.call_later(self.call_later, self._go_on, message.number)
 
     async def _go_on(self, number: int) -> None:
-        if number != self._number or not self._obeying:
-            return
-        self._obeying = False
-        if self._typed:
-            await self._pass_on(self._typed.popleft())
-            if self._typed:
-                self.set_timer(PATIENCE_S, lambda n=self._number: self._go_on(n))
+        if number == self._number:
+            self._obeying = False
+            await self._pass_on()

@@ -4,6 +4,8 @@
 constexpr int kTile = 32;     every doubling away from 64 costs 10 %
 // gain on avx512: 2.0        counts only where machine.json says so
 // unlucky: 3                 so many first comparisons with it show less than half of its speed
+
+Where machine.json says "machine.long_calls", a call takes a million times as long when it is scored.
 """
 
 import json
@@ -51,12 +53,13 @@ def score(request: dict) -> dict:
     if slow := re.search(r"// slow: ([\d.]+)", text):
         time.sleep(float(slow[1]))
     wrong, tflops = "// wrong" in text, speed(request, text)
+    call_us = (1e6 if machine(request).get("machine.long_calls") else 1.0) / tflops
     rows = [
         {
             "name": n,
             "correct": not wrong,
             "tflops": None if wrong else tflops,
-            "latency_us": None if wrong else 1 / tflops,
+            "latency_us": None if wrong else call_us,
         }
         for n in chosen(request)
     ]

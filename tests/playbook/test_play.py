@@ -65,6 +65,15 @@ def test_the_transcript_shows_what_it_reads_tries_and_learns(toy: Make) -> None:
     assert "improves v0 at 1.500x" in said
 
 
+def test_a_profile_of_what_takes_long_everywhere_looks_at_the_quick_suite(toy: Make) -> None:
+    book = {"10-good.toml": direction("good")}
+    slow, quick = toy(book, {"machine.long_calls": True}), toy(book)
+    assert (slow.play(), quick.play()) == (0, 0)
+    calls = [[e.event() for e in run.ask(lambda r: r.events(kinds=("tool_started",)))] for run in (slow, quick)]
+    profiled = [[call.arguments for call in made if call.tool == "profile"] for made in calls]
+    assert profiled == [[{"configurations": ["full"]}], [{}]]
+
+
 def test_on_another_machine_it_ends_elsewhere(toy: Make) -> None:
     book = {
         "10-wide.toml": direction(

@@ -26,6 +26,7 @@ from engine.session import Directive, Exhausted, Session
 
 PROMISING = 0.985  # the recorded ratio from which a direction is worth the gate's rounds
 PAYS = 1.004  # the same for a parameter move, of which there are many
+SLOW_S = 2.0  # one call of everything: what is slower is slow everywhere, and the quick suite is profiled
 STALE = 1.5  # the incumbent is this much faster than when it was last profiled: look again
 SKIPS = 20
 
@@ -92,7 +93,7 @@ class Playbook:
             await session.call("lineage", {"action": "restore", "rev": "best"})
         facts = session.facts()
         if self._wants_profile(facts, incumbent):
-            await session.call("profile", {})
+            await session.call("profile", _profiled(session, incumbent))
             facts = session.facts()
             self._profiled, self._failed = incumbent.geomean_tflops, False
         learned = self._memory.recall(session.reader)
@@ -322,6 +323,13 @@ def _holds(session: Session, files: Mapping[str, bytes]) -> bool:
     workspace = session.workspace
     present = {p.name for p in workspace.iterdir() if p.is_file()} if workspace.is_dir() else set[str]()
     return present == set(files) and all((workspace / n).read_bytes() == data for n, data in files.items())
+
+
+def _profiled(session: Session, incumbent: Version) -> dict[str, Any]:
+    """What to profile: everything, or the quick suite of an incumbent so slow that one look at all is a long wait."""
+    one_call_s = sum(c.latency_us or 0.0 for c in incumbent.score.configurations) / 1e6
+    quick = [c.name for c in session.problem.suite("quick")] if one_call_s > SLOW_S else []
+    return {"configurations": quick} if quick else {}
 
 
 def _problem_facts(session: Session) -> dict[str, Any]:
