@@ -27,6 +27,7 @@ KEYS = {
 }  # fmt: skip
 
 
+_GLANCE = 1 << 18  # bytes: a terminal hands out 4 KiB at a time, and a screen is many of them
 _PASSED = ("PATH", "HOME", "USER", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "AVO_PERSON")
 
 
@@ -46,6 +47,41 @@ class _Stream(pyte.ByteStream):
         pyte.Stream.feed(self, text[at:])
 
 
+class _Screen(pyte.Screen):
+    """The emulator's screen, which makes a new cell for each letter; here equal cells are the same."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        self._cells: dict[tuple[pyte.screens.Char, str], pyte.screens.Char] = {}
+        self._renditions: dict[tuple[pyte.screens.Char, tuple[int, ...]], pyte.screens.Char] = {}
+        super().__init__(columns, lines)
+
+    def draw(self, data: str) -> None:
+        """Letters of one cell each that fit the line; whatever else there is, the emulator draws."""
+        cursor = self.cursor
+        plain = data.isascii() and data.isprintable() and not self.charset and pyte.modes.IRM not in self.mode
+        if not plain or cursor.x + len(data) > self.columns:
+            super().draw(data)
+            return
+        line, attrs, cells = self.buffer[cursor.y], cursor.attrs, self._cells
+        for x, letter in enumerate(data, cursor.x):
+            cell = cells.get((attrs, letter))
+            if cell is None:
+                cell = cells[attrs, letter] = attrs._replace(data=letter)
+            line[x] = cell
+        cursor.x += len(data)
+        self.dirty.add(cursor.y)
+
+    def select_graphic_rendition(self, *attrs: int) -> None:
+        """What follows looks like this."""
+        key = self.cursor.attrs, attrs
+        known = self._renditions.get(key)
+        if known is None:
+            super().select_graphic_rendition(*attrs)
+            self._renditions[key] = self.cursor.attrs
+        else:
+            self.cursor.attrs = known
+
+
 _COLOURS = re.compile(r"\x1b\[([0-9;]*)m")
 
 
@@ -58,7 +94,7 @@ class Terminal:
     """Runs a command in a pty of `width` x `height`; `until` waits, `press` types, `text` is the screen."""
 
     def __init__(self, command: Sequence[str], *, width: int, height: int, env: Mapping[str, str] = {}) -> None:
-        self.screen = pyte.Screen(width, height)
+        self.screen = _Screen(width, height)
         self.stream = _Stream(self.screen)
         self.raw = b""
         self._master, slave = pty.openpty()
@@ -92,14 +128,16 @@ class Terminal:
         self._open = ()
 
     def pump(self, seconds: float) -> bool:
-        """Read what comes within `seconds`; whether anything came."""
-        ready, _, _ = select.select([self._master], [], [], seconds)
-        if not ready:
-            return False
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:
-            return False
+        """Read what comes within `seconds`, and what is there with it; whether anything came."""
+        data = b""
+        while len(data) < _GLANCE and select.select([self._master], [], [], 0 if data else seconds)[0]:
+            try:
+                piece = os.read(self._master, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            data += piece
         self.raw += data
         # pyte does not know the kitty keyboard protocol's `CSI > … u` and `CSI < u`, and would print them.
         self.stream.feed(re.sub(rb"\x1b\[[<>=][0-9;]*u", b"", data))
