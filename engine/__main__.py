@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sqlite3
@@ -49,6 +50,7 @@ def _say(line: str, code: int) -> int:
 
 
 def _run(folder: RunFolder) -> int:
+    gc.disable()  # a model's library makes a million objects and none of them is garbage; `Search` enables it again
     keep_private()
     config = configs.load(folder.config)
     held = lock.take(folder)

@@ -94,13 +94,15 @@ def _error(ordered: Sequence[float], cut: int) -> float:
     return math.sqrt(sum((v - mean) ** 2 for v in pulled) / (kept * (kept - 1)))
 
 
+@lru_cache
 def looks(least: int, most: int) -> tuple[int, ...]:
     """After how many rounds to look: often at first, where a plain answer is likely, then rarely."""
     usual = (2, 4, 6, 8, 12, 16, 24, 36, 54, 80, 120, 180)
     return tuple(sorted({least, most, *(n for n in usual if least < n < most)}))
 
 
-def spend(alpha: float, at: Sequence[int]) -> tuple[float, ...]:
+@lru_cache
+def spend(alpha: float, at: tuple[int, ...]) -> tuple[float, ...]:
     """The error that each look may spend. Cumulative alpha * (n / most)^3 (Kim and DeMets 1987, power family).
 
     The shares add up to `alpha`, so by the union bound all looks together err with at most `alpha`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 import traceback
 from dataclasses import replace
@@ -154,6 +155,8 @@ class Search:
                 await operators.ready(self.config.operator, self.config)
             await self._found()
             operator = self._operator = operators.create(self.config.operator, self.session)
+            gc.freeze()  # what was made until now lives as long as the engine
+            gc.enable()
             reviewer = getattr(operator, "review", None)
             self.supervisor = Supervisor(self.journal, self.reader, self.inbox, self.config.supervisor, reviewer)
             ignored: frozenset[str] = frozenset()

@@ -28,11 +28,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The files that take longest, longest first: none of them is to be begun when the other workers have nothing left.
 LONGEST = (
-    "room/test_pictures.py", "agent/test_agent_run.py", "scorer/test_cheats.py", "engine/test_kills.py",
-    "room/test_keys.py", "room/test_journeys.py", "cli/test_judging.py", "room/test_bad_input.py",
-    "scorer/test_spool.py", "agent/test_the_key.py", "scorer/test_serving.py", "gate/test_simulation.py",
-    "playbook/test_play.py", "cli/test_bad_input.py", "engine/test_search.py", "engine/test_faults.py",
-    "cli/test_steering_commands.py", "cli/test_running.py", "agent/test_agent_long.py",
+    "scorer/test_cheats.py", "room/test_pictures.py", "room/test_journeys.py", "agent/test_agent_run.py",
+    "room/test_keys.py", "room/test_speed.py", "engine/test_kills.py", "cli/test_judging.py", "playbook/test_play.py",
+    "engine/test_search.py", "gate/test_simulation.py", "scorer/test_spool.py", "scorer/test_serving.py",
+    "cli/test_bad_input.py", "room/test_bad_input.py", "engine/test_faults.py", "engine/test_steering.py",
+    "cli/test_running.py", "cli/test_steering_commands.py", "scorer/test_builds.py", "agent/test_the_key.py",
+    "engine/test_watch.py", "agent/test_agent_long.py", "scorer/test_scores_of_candidates.py",
 )  # fmt: skip
 
 
