@@ -7,7 +7,6 @@ a prompt and then changed panes.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Any
 
@@ -17,7 +16,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 
-PATIENCE_S, LOOK_S = 0.5, 0.02
+LOOK_S = 0.02
+# Looks, not seconds: a room that is busy with a key also looks late, and then finds that the key was obeyed.
+PATIENCE = 25
 
 
 class Obeyed(Message):
@@ -37,7 +38,7 @@ class InOrder(App[int]):
         self._obeying = self._looking = False
         self._target: Widget | None = None
         self._top: Screen[Any] | None = None
-        self._passed_at = 0.0
+        self._looks = 0  # since then
         self._typed: deque[events.Event] = deque()
 
     async def on_event(self, event: events.Event) -> None:
@@ -51,6 +52,8 @@ class InOrder(App[int]):
 
     async def _pass_on(self) -> None:
         """Pass the first key on that waits, if it may go; else look again soon."""
+        if not self.screen_stack:  # the app ends
+            self._typed.clear()
         if not self._typed:
             return
         if self._obeying and not self._lost():
@@ -60,7 +63,7 @@ class InOrder(App[int]):
             return
         self._obeying = True
         self._number += 1
-        self._target, self._top, self._passed_at = self.focused or self.screen, self.screen, time.monotonic()
+        self._target, self._top, self._looks = self.focused or self.screen, self.screen, 0
         await super().on_event(self._typed.popleft())
         self._target.post_message(Obeyed(self._number))
         if self._typed:
@@ -68,16 +71,18 @@ class InOrder(App[int]):
 
     async def _look(self) -> None:
         self._looking = False
+        self._looks += 1
         await self._pass_on()
 
     def _lost(self) -> bool:
         """Whether the word that a key was obeyed will not come: what it went to is gone, often because of the key."""
         gone = self._top not in self.screen_stack or self._target is None or not self._target.is_running
-        return gone or time.monotonic() - self._passed_at > PATIENCE_S
+        return gone or self._looks > PATIENCE
 
     def on_obeyed(self, message: Obeyed) -> None:
         """What the key opened may have been made by now, and still asks for the focus: let it come first."""
-        self.screen.call_later(self.call_later, self._go_on, message.number)
+        if self.screen_stack:
+            self.screen.call_later(self.call_later, self._go_on, message.number)
 
     async def _go_on(self, number: int) -> None:
         if number == self._number:
