@@ -30,7 +30,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     if not path.is_file():
         raise JournalError(f"{path} does not exist; 'avo runs' lists the runs")
     try:
-        connection = _open(path, "mode=rw" if write else "mode=ro")
+        connection = _open(path, "mode=rw") if write else _open_to_read(path)
     except sqlite3.OperationalError as error:
         if write or not _at_rest(path):
             ask = "; is the disk full or read-only?" if write else ""
@@ -45,6 +45,17 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         connection.close()
         raise JournalNewer(f"{path} has schema {found}, this AVO reads up to {schema.VERSION}; upgrade avo-tui")
     return connection
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open for reading; what a killed writer left half done is first taken back, as SQLite does for any writer."""
+    try:
+        return _open(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise
+        _open(path, "mode=rw").close()
+        return _open(path, "mode=ro")
 
 
 def _open(path: Path, query: str) -> sqlite3.Connection:

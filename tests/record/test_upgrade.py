@@ -199,6 +199,28 @@ def test_an_engine_killed_during_the_upgrade_leaves_a_journal_that_the_next_one_
     assert not list(old.parent.glob("*.new"))
 
 
+_TORN = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = DELETE")
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN")
+db.execute("UPDATE events SET title = 'half' || hex(randomblob(2000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_half_done_is_taken_back_by_who_only_reads(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with Journal.create(path, "a-run") as journal:
+        for n in range(50):
+            journal.append(ev.Said(f"whole {n}", 1))
+    subprocess.run([sys.executable, "-c", _TORN, path], check=False)
+    assert path.with_name("journal.db-journal").stat().st_size > 0
+    with Reader(path) as reader:
+        assert all("whole" in entry.title for entry in reader.tail(50))
+
+
 def _count(path: Path) -> int:
     with Reader(path) as reader:
         assert dict(reader.follow_kinds())["x"] == EVENTS
