@@ -37,6 +37,9 @@ QUESTIONS = {
     "an attempt": lambda s, r: (r.attempt(40), r.attempt_score(40), r.attempt_diff(40)),
     "the newest version": lambda s, r: r.incumbent(),
     "tail": lambda s, r: r.tail(400),
+    "tail of a kind": lambda s, r: r.tail(20, kinds=("gate",)),
+    "tail of rare kinds": lambda s, r: r.tail(20, kinds=("head", "alert", "state")),
+    "events of rare kinds": lambda s, r: r.events(kinds=("run_started", "alert"), limit=20),
     "before an event": lambda s, r: r.tail(400, before=r.last_seq() // 2),
     "the event at a time": lambda s, r: r.seq_at(r.entry(r.last_seq() // 2).at),
     "alerts, commands, spend": lambda s, r: (r.alerts(open_only=True), r.commands(), r.spend()),
@@ -48,9 +51,6 @@ QUESTIONS = {
 EACH = {"all directions, each"}  # the whole list is wanted, and a week has thought of more of them
 # These return pages, and look through a vocabulary, that fill in the course of the first day: compared with its end.
 PAGES = {
-    "tail of a kind": lambda s, r: r.tail(20, kinds=("gate",)),
-    "events of rare kinds": lambda s, r: r.events(kinds=("run_started", "alert"), limit=20),
-    "tail of rare kinds": lambda s, r: r.tail(20, kinds=("head", "alert", "state")),
     "search for a rare word": lambda s, r: r.search("needle12"),
     "search for a rare word and a beginning": lambda s, r: r.search("needle12 resca"),
     "search for a rare word and a letter": lambda s, r: r.search("needle12 s"),
