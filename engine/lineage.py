@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from git import Commit, Repo
 
 SCORE_FILE = "score.json"
+SCRATCH = "avo-diff-"  # folders of objects that are dropped once they were compared
 MAIN = "refs/heads/main"
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)\Z")
 
@@ -212,9 +214,11 @@ class Lineage:
                 repo.close()
 
     def _drop_leftovers(self) -> None:
-        """Locks, and objects that were being written (gitdb names them obj*, git tmp_obj_*)."""
+        """Locks, objects that were being written (gitdb names them obj*, git tmp_obj_*), and those of a diff."""
         objects = self.path / "objects"
         with _explained(self.path):
+            for place in self.path.glob(f"{SCRATCH}*"):
+                shutil.rmtree(place)
             locks = [*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")]
             for path in [*locks, *objects.glob("obj*"), *objects.rglob("tmp_obj_*")]:
                 path.unlink(missing_ok=True)
@@ -370,7 +374,7 @@ def _scratch(repo: Repo) -> Iterator[None]:
 
     kept = os.path.join(repo.git_dir, "objects")  # noqa: PTH118 as git names it
     quoted = '"' + kept.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    with tempfile.TemporaryDirectory(prefix="avo-diff-") as place:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=repo.git_dir) as place:
         repo.git.update_environment(GIT_OBJECT_DIRECTORY=place, GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted)
         repo.odb = LooseObjectDB(place)
         yield

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engine.scorer.spool import placed
 
 DIED = "died"
+HOME = "avo-remote-"
+YOUNG_S = 60.0
 
 
 class Remote:
@@ -34,7 +39,9 @@ class Remote:
     def __init__(self, command: Sequence[str], secrets: str) -> None:
         self._command = list(command) or [sys.executable, "-m", "engine.scorer", "--serve"]
         self._secrets = re.compile(secrets, re.IGNORECASE)
-        self._home = tempfile.TemporaryDirectory(prefix="avo-remote-")
+        _sweep()
+        self._home = tempfile.TemporaryDirectory(prefix=HOME)
+        self._held = _lock(Path(self._home.name))
         self._process: subprocess.Popen[bytes] | None = None
 
     def place(self) -> str:
@@ -73,6 +80,26 @@ class Remote:
                 env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, [here, kept.get("PYTHONPATH", "")]))},
             )
         return self._process
+
+
+def _sweep() -> None:
+    """Remove the homes of those that were killed. What is younger may not be locked yet."""
+    for place in Path(tempfile.gettempdir()).glob(f"{HOME}*"):
+        with contextlib.suppress(OSError):  # another's, or another removes it just now
+            if time.time() - place.stat().st_mtime > YOUNG_S:
+                _lock(place).close()
+                shutil.rmtree(place)
+
+
+def _lock(home: Path) -> IO[bytes]:
+    """The home's lock, for as long as this file is open. Raises BlockingIOError when its owner lives."""
+    file = (home / ".lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _end_with_parent() -> None:

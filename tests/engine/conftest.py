@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invariants import temporary_of
 from tiny import PROBLEM, until
 
 from engine.record import commands, config
@@ -69,7 +70,9 @@ class Run:
         """What an engine under test sees: the operators of the tests, and a mark that its children inherit."""
         path = os.pathsep.join([str(ROOT), str(HERE), str(AGENT), os.environ.get("PYTHONPATH", "")])
         own = {"PYTHONPATH": path, "AVO_TEST_RUN": str(self.folder.path), "ANTHROPIC_API_KEY": "a-key-of-the-tests"}
-        return {**os.environ, **own, **more}
+        temporary = temporary_of(self.folder)
+        temporary.mkdir(exist_ok=True)
+        return {**os.environ, **own, "TMPDIR": str(temporary), **more}
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start an engine."""

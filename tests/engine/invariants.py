@@ -53,6 +53,11 @@ class Facts:
         return [e for e in self.events if isinstance(e, kinds)]
 
 
+def temporary_of(folder: RunFolder) -> Path:
+    """Where the engines of a run under test find TMPDIR."""
+    return folder.path.with_name(f"{folder.name}-tmp")
+
+
 def versions_in_journal_and_git_are_the_same(f: Facts) -> Iterable[str]:
     journal, git = {v.version: v.commit for v in f.versions}, {c.version: c.commit for c in f.lineage.versions()}
     yield from (f"v{v} is not the same in journal and git" for v in {*journal, *git} if journal.get(v) != git.get(v))
@@ -143,8 +148,9 @@ def nothing_is_left_half_written(f: Facts) -> Iterable[str]:
     patterns = {
         run.artifacts: (".new-*", ".*.new", "*.part"),
         run.workspace: (".new-*", ".*.new"),
-        run.lineage: ("*.lock", "tmp_obj_*", "objects/obj*"),
+        run.lineage: ("*.lock", "tmp_obj_*", "objects/obj*", "avo-diff-*"),
         run.path: ("journal.new*",),
+        temporary_of(run): ("*",),
     }
     for place, globs in patterns.items():
         walk = place.glob if place == run.path else place.rglob

@@ -96,13 +96,13 @@ def test_no_heavy_module_is_loaded_by_a_quick_command(words, tmp_path):
     assert done.stdout.strip().splitlines()[-1] == "LOADED"
 
 
-def test_the_engine_never_loads_torch_or_textual():
+def test_the_engine_never_loads_torch_textual_or_aiohttp():
     names = [m.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for m in modules()]
     engine = [
         n.removesuffix(".__init__") for n in names if n.startswith("engine.") and not n.startswith("engine.scorer")
     ]
     code = f"import importlib, sys\nfor n in {engine!r}: importlib.import_module(n)\n"
-    code += "print(*[m for m in ('torch', 'textual') if m in sys.modules])"
+    code += "print(*[m for m in ('torch', 'textual', 'aiohttp') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
 

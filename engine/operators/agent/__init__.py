@@ -3,7 +3,7 @@
 loop          one turn, and what becomes of every way it can fail
 conversation  what a request consists of, in epochs; card: what opens one, window: when a new one is due
 history       the append-only log that messages are derived from
-client        one request, one whole reply or one fault; reply, faults: what they are; wire: a request's bytes
+client        one request, one whole reply or one fault; reply, faults: what they are; wire: a request's bytes; sdk
 patience      waits in view, and how often to ask again; calls: the tool calls of a reply
 ledger        what a call cost and whether another may be made; prices: the table
 review        the supervisor's second opinion, in a conversation of its own; digest: what it is given

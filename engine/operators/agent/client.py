@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import anthropic
 import httpx2
-from anthropic.types import Message, MessageTokensCount
 
 from engine.operators.agent.faults import ModelFault, classify
 from engine.operators.agent.reply import Assembly, Reply, Usage
+from engine.operators.agent.sdk import Message, MessageTokensCount, anthropic
 from engine.operators.agent.wire import Wire
 from engine.record.config import ModelConfig
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-import anthropic
 import httpx2
 
+from engine.operators.agent.sdk import anthropic
 from engine.record.events import clip
 
 Action = Literal["wait", "resend", "room", "stop"]
