@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 T = TypeVar("T")
 
