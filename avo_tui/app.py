@@ -24,6 +24,7 @@ from textual import events, work
 from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
@@ -132,11 +133,14 @@ class AvoApp(InOrder):
 
     # Life.
 
-    def on_mount(self) -> None:
-        """Open the room, then watch the run."""
+    def get_default_screen(self) -> Screen[Any]:
+        """The room: an empty screen below it would be made, styled and laid out before it."""
         from avo_tui.screens.room import Room
 
-        self.push_screen(Room())
+        return Room()
+
+    def on_mount(self) -> None:
+        """Watch the run."""
         self._catch_signals()
         if self._live:
             self.presence = (

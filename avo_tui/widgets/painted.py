@@ -30,6 +30,7 @@ class Painted(Widget):
     DEFAULT_CSS = "Painted { background: $background; }"
 
     _lines: Sequence[Painting] = ()
+    _lines_for = (0, 0)  # the size that they were made for
 
     @property
     def avo(self) -> AvoApp:
@@ -52,7 +53,7 @@ class Painted(Widget):
         width, height = self.size
         if width <= 0 or height <= 0:
             return
-        before, self._lines = self._lines, self.paint(width, height)
+        before, self._lines, self._lines_for = self._lines, self.paint(width, height), (width, height)
         if everything or len(before) != len(self._lines):
             self.refresh()
             return
@@ -63,12 +64,15 @@ class Painted(Widget):
             self.refresh(*dirty)
 
     def on_resize(self) -> None:
-        """A new size needs new lines."""
-        self.repaint(everything=True)
+        """A new size needs new lines, unless a picture had them already."""
+        if self._lines_for != self.size:
+            self.repaint(everything=True)
 
     def render_line(self, y: int) -> Strip:
-        """One line as segments."""
-        width = self.size.width
+        """One line as segments. The first picture in a new size comes before the word of that size."""
+        width, height = self.size
+        if self._lines_for != (width, height):
+            self._lines, self._lines_for = self.paint(width, height), (width, height)
         if y >= len(self._lines):
             return Strip([Segment(" " * width, self.palette.style(""))], width)
         return self._strip(*self._lines[y], width)
