@@ -137,6 +137,7 @@ class AvoApp(InOrder):
         """The room: an empty screen below it would be made, styled and laid out before it."""
         from avo_tui.screens.room import Room
 
+        self.ready = False  # the room says when it can take keys
         return Room()
 
     def on_mount(self) -> None:
