@@ -1,9 +1,8 @@
 """The run's configuration: one TOML file to one frozen RunConfig. Unknown keys fail.
 
-Nothing here reads the environment; the command line fills in what it finds there.
+Nothing here reads the environment; the command line fills in what it finds there. Annotations are no strings here:
+`from_table` needs them as types, and would have to compile each of them first.
 """
-
-from __future__ import annotations
 
 import json
 import tomllib

@@ -22,7 +22,7 @@ else:
         assert frozen
 
         def define(cls):
-            # Not called frozen there, since that alone compiles two functions; `_Shared` keeps it so.
+            # Not called frozen there, since that alone compiles two functions; `_refuse` keeps it so.
             made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
             names = tuple(f.name for f in dataclasses.fields(made))
             for name, what in _shared(names).items():
@@ -62,7 +62,7 @@ else:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def _initialiser(cls):
-        """`__init__`, as the standard library writes it."""
+        """`__init__`, as the standard library writes it; a slot is filled without being looked up."""
         given, body, known = ["self"], [], {"put": object.__setattr__, "missing": dataclasses.MISSING}
         for f in dataclasses.fields(cls):
             value = name = f.name
@@ -75,6 +75,10 @@ else:
                 value = f"of_{name}() if {name} is missing else {name}"
             else:
                 given.append(name)
-            body.append(f"    put(self, {name!r}, {value})\n")
+            if slot := getattr(getattr(cls, name, None), "__set__", None):
+                known[f"put_{name}"] = slot
+                body.append(f"    put_{name}(self, {value})\n")
+            else:
+                body.append(f"    put(self, {name!r}, {value})\n")
         exec(f"def __init__({', '.join(given)}):\n{''.join(body) or '    pass'}", known)  # noqa: S102 - our own fields
         return known["__init__"]
