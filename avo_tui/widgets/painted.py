@@ -32,6 +32,10 @@ class Painted(Widget):
     _lines: Sequence[Painting] = ()
     _lines_for = (0, 0)  # the size that they were made for
 
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._strips: dict[int, tuple[Painting | None, int, Palette, Strip]] = {}  # the lines as they were drawn
+
     @property
     def avo(self) -> AvoApp:
         """The app, with its palette."""
@@ -68,11 +72,38 @@ class Painted(Widget):
         if self._lines_for != self.size:
             self.repaint(everything=True)
 
-    def render_line(self, y: int) -> Strip:
-        """One line as segments. The first picture in a new size comes before the word of that size."""
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines within `crop`, those that were not painted anew as they were drawn before.
+
+        Textual's own way to a line asks for borders, paddings, tints and links each time; here are none.
+        """
+        left, right = crop.column_span
+        self._paint_for_size()
+        strips = [self._drawn(y) for y in crop.line_range]
+        return strips if crop.width == self.size.width else [strip.crop(left, right) for strip in strips]
+
+    def _drawn(self, y: int) -> Strip:
+        line = self._lines[y] if y < len(self._lines) else None
+        width, palette = self.size.width, self.palette
+        kept = self._strips.get(y)
+        if kept is not None and kept[0] is line and kept[1] == width and kept[2] is palette:
+            return kept[3]
+        strip = self.render_line(y)
+        for line_filter in self.get_line_filters():
+            strip = strip.apply_filter(line_filter, self.background_colors[1])
+        self._strips[y] = (line, width, palette, strip)
+        return strip
+
+    def _paint_for_size(self) -> None:
+        """The first picture in a new size comes before the word of that size."""
         width, height = self.size
         if self._lines_for != (width, height):
             self._lines, self._lines_for = self.paint(width, height), (width, height)
+
+    def render_line(self, y: int) -> Strip:
+        """One line as segments."""
+        self._paint_for_size()
+        width = self.size.width
         if y >= len(self._lines):
             return Strip([Segment(" " * width, self.palette.style(""))], width)
         return self._strip(*self._lines[y], width)
