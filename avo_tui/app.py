@@ -126,8 +126,7 @@ class AvoApp(InOrder):
         self.attention = Attention(
             self.write_beside, bell=bell, titled=live and terminal.has_title(os.environ), ascii=ascii
         )
-        for made in PALETTES.values():
-            self.register_theme(made.theme())
+        self.register_theme(self.palette.theme())
         self.theme = f"avo-{self.palette.name}"
         self.set_keymap({k.id: k.keys for k, usual in zip(table, TABLE, strict=True) if k.keys != usual.keys})
 
@@ -555,6 +554,7 @@ class AvoApp(InOrder):
         """Change the colours."""
         self.palette = PALETTES[name]
         self.ansi_color = True if self.palette.ansi else None
+        self.register_theme(self.palette.theme())
         self.theme = f"avo-{name}"
         for screen in self.screen_stack:
             for widget in screen.query("*"):

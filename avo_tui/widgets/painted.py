@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual.filter import ANSIToTruecolor
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -90,7 +91,8 @@ class Painted(Widget):
             return kept[3]
         strip = self.render_line(y)
         for line_filter in self.get_line_filters():
-            strip = strip.apply_filter(line_filter, self.background_colors[1])
+            if palette.ansi or not isinstance(line_filter, ANSIToTruecolor):  # the others name no such colours
+                strip = strip.apply_filter(line_filter, self.background_colors[1])
         self._strips[y] = (line, width, palette, strip)
         return strip
 
