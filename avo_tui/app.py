@@ -139,6 +139,13 @@ class AvoApp(InOrder):
         self.ready = False  # the room says when it can take keys
         return Room()
 
+    def refresh_css(self, animate: bool = True) -> None:
+        """Style everything anew; before there is a screen only the colours are taken, the first style comes with it."""
+        if self.screen_stack:
+            super().refresh_css(animate)
+        else:
+            self.stylesheet.set_variables(self.get_css_variables())
+
     def on_mount(self) -> None:
         """Watch the run."""
         self._catch_signals()

@@ -56,7 +56,8 @@ class Painted(Widget):
         if not self.is_mounted:
             return
         width, height = self.size
-        if width <= 0 or height <= 0:
+        if width <= 0 or height <= 0:  # it is not seen; once it is, it has other lines than it had then
+            self._lines_for = (0, 0)
             return
         before, self._lines, self._lines_for = self._lines, self.paint(width, height), (width, height)
         if everything or len(before) != len(self._lines):

@@ -68,10 +68,11 @@ async def test_keys_that_come_before_the_room_is_whole_wait_until_it_is(
     app = Hasty(story)
     async with app.run_test(size=(120, 40)) as pilot:
         room = room_of(app)
-        await until(pilot, lambda: app.ready and room.pane.id == focused)
+        sought = "x" if focused == "scores" else ""
+        await until(pilot, lambda: room.pane.id == focused and room.pane.view.filter == sought)
+        await until(pilot, lambda: not room.prompt.display and room.focused is room.panes[focused])
+        assert app.ready
         assert all(pane.is_attached for pane in room.panes.values())
-        if focused == "scores":
-            await until(pilot, lambda: room.pane.view.filter == "x")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
@@ -97,6 +98,17 @@ async def test_the_first_picture_has_everything_in_it(story: RunFolder, size: tu
         shown = [w for w in (*room.bars, *room.panes.values(), room.keys) if w.display]
         assert seen == [f"{w.id}: {w.text()}" for w in shown]
         assert all(len(text.splitlines()) > 1 for text in seen if not text.startswith(("keys", "pulse")))
+
+
+async def test_what_is_said_while_the_prompt_hides_the_line_of_keys_is_there_afterwards(story: RunFolder):
+    async with open_room(story) as (app, pilot):
+        await pilot.press("t")
+        await typed(pilot, "nowhere")
+        await pilot.press("enter")
+        bar = room_of(app).keys
+        await until(pilot, lambda: "'nowhere'" in bar.text() and bar.size.width)
+        drawn = bar.render_lines(bar.size.region)
+        assert "'nowhere'" in drawn[0].text
 
 
 def test_a_person_may_move_keys_but_not_onto_each_other():
