@@ -1,4 +1,4 @@
-"""The app: one run, its feed, its colours, and the person's last message. `main` is the only way in.
+"""The app: one run, its feed, its colours, and the person's last message. `attach.main` is the only way in.
 
 The app owns what screens share; it never blocks on the journal (the feed reads) nor on a
 command (a worker writes).
@@ -24,10 +24,11 @@ from textual import events, work
 from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
-from avo_tui import keys, prefs, terminal
+from avo_tui import prefs, terminal
 from avo_tui.attention import Attention
 from avo_tui.driver import driver
 from avo_tui.feed import Feed
@@ -36,7 +37,7 @@ from avo_tui.model import host, steering
 from avo_tui.model.lines import EMPTY, Line
 from avo_tui.model.snapshot import ATTEMPTS, Snapshot
 from avo_tui.presence import Presence
-from avo_tui.replay import Player, speed_of
+from avo_tui.replay import Player
 from avo_tui.themes import PALETTES, Palette
 from avo_tui.typeahead import InOrder
 from engine.record import commands
@@ -125,18 +126,28 @@ class AvoApp(InOrder):
         self.attention = Attention(
             self.write_beside, bell=bell, titled=live and terminal.has_title(os.environ), ascii=ascii
         )
-        for made in PALETTES.values():
-            self.register_theme(made.theme())
+        self.register_theme(self.palette.theme())
         self.theme = f"avo-{self.palette.name}"
         self.set_keymap({k.id: k.keys for k, usual in zip(table, TABLE, strict=True) if k.keys != usual.keys})
 
     # Life.
 
-    def on_mount(self) -> None:
-        """Open the room, then watch the run."""
+    def get_default_screen(self) -> Screen[Any]:
+        """The room: an empty screen below it would be made, styled and laid out before it."""
         from avo_tui.screens.room import Room
 
-        self.push_screen(Room())
+        self.ready = False  # the room says when it can take keys
+        return Room()
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Style everything anew; before there is a screen only the colours are taken, the first style comes with it."""
+        if self.screen_stack:
+            super().refresh_css(animate)
+        else:
+            self.stylesheet.set_variables(self.get_css_variables())
+
+    def on_mount(self) -> None:
+        """Watch the run."""
         self._catch_signals()
         if self._live:
             self.presence = (
@@ -550,6 +561,7 @@ class AvoApp(InOrder):
         """Change the colours."""
         self.palette = PALETTES[name]
         self.ansi_color = True if self.palette.ansi else None
+        self.register_theme(self.palette.theme())
         self.theme = f"avo-{name}"
         for screen in self.screen_stack:
             for widget in screen.query("*"):
@@ -570,30 +582,6 @@ def _import_ahead() -> None:
 def _short(path: Path) -> str:
     home = str(Path.home())
     return str(path).replace(home, "~", 1) if str(path).startswith(home + "/") else str(path)
-
-
-def main(folder: RunFolder, *, readonly: bool = False, replay: float | None = None) -> int:
-    """Show the control room on a run until its person detaches; returns the exit code.
-
-    With `replay` the run is played from its start, so many times faster than it happened.
-
-    Raises a UsageError when the terminal cannot show it, and the journal's own errors.
-    """
-    terminal.require_tty()
-    gc.disable()  # what is made until the first picture stays; `_import_ahead` enables it again
-    seen, wanted = terminal.probe(os.environ), prefs.load()
-    table = keys.remapped(keys.TABLE, dict(wanted.keys), str(prefs.path()))
-    ascii = seen.ascii if wanted.ascii is None else wanted.ascii
-    os.environ["TEXTUAL_COLOR_SYSTEM"] = {"truecolor": "truecolor", "256": "256"}.get(seen.depth, "standard")
-    with terminal.guarded_stderr(terminal.state_directory() / "room.log"), terminal.title_kept():
-        app = AvoApp(folder, readonly=readonly, palette=palette_for(seen, wanted.theme), ascii=ascii, table=table,
-                     replay=speed_of(replay) if replay else 0, bell=wanted.bell)  # fmt: skip
-        try:
-            app.run(mouse=wanted.mouse)
-        finally:
-            gc.enable()
-    code = app.return_code if app.return_value is None else app.return_value
-    return int(code or 0)
 
 
 def palette_for(seen: terminal.Terminal, wanted: str) -> Palette:

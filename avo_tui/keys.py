@@ -6,9 +6,10 @@ The case rule: a small letter only looks, a capital acts on the run (G and N, fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avo_tui import terminal
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 THEMES = ("auto", "dark", "light", "ansi", "mono")
 _KNOWN = ("theme", "ascii", "mouse", "keys", "bell")

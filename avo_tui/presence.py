@@ -14,12 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from engine.record.commands import this_person
+from engine.record.frozen import dataclass
 
 How = Literal["room", "plain", "browser"]
 _SUFFIX = ".lock"  # archives leave such files out

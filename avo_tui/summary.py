@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from avo_tui.life import Life
 from engine.record.config import Limits, RunConfig, load
 from engine.record.errors import ConfigError
 from engine.record.events import StateChanged
+from engine.record.frozen import dataclass
 from engine.record.liveness import run_state, silent_s
 from engine.record.reader import Alert, Engine, Reader, Spend, Version
 from engine.record.run import RunFolder

@@ -12,11 +12,11 @@ import select
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.record.errors import UsageError
+from engine.record.frozen import dataclass
 
 Depth = Literal["truecolor", "256", "16", "mono"]
 _OSC52_LIMIT = 74_000  # what xterm and tmux accept

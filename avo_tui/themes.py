@@ -6,11 +6,13 @@ Colour never carries meaning alone: every good, bad and warning also has a mark 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
+
+from engine.record.frozen import dataclass
 
 _DARK = {
     "": "#c4cdd6",

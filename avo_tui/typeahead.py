@@ -32,6 +32,8 @@ class Obeyed(Message):
 class InOrder(App[int]):
     """An app whose keys are obeyed one after the other."""
 
+    ready = True  # until then keys wait
+
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._number = 0  # of the key that is being obeyed, which went to `_target` on `_top`
@@ -56,7 +58,7 @@ class InOrder(App[int]):
             self._typed.clear()
         if not self._typed:
             return
-        if self._obeying and not self._lost():
+        if not self.ready or (self._obeying and not self._lost()):
             if not self._looking:
                 self._looking = True
                 self.set_timer(LOOK_S, self._look)

@@ -6,7 +6,6 @@ several times a second. Where neither works (a network file system) only the tim
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import struct
@@ -14,6 +13,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
 
 # <sys/inotify.h>: a file was written, moved here or made; the folder itself is gone.
 _MODIFY, _MOVED_TO, _CREATE, _IGNORED = 0x2, 0x80, 0x100, 0x8000
@@ -37,6 +40,8 @@ class Watch:
 
     def begin(self) -> None:
         """Watch the folder that lies there now: the one before may have been moved away."""
+        import ctypes  # a viewer's first picture does not wait for it
+
         self._forget()
         kernel = ctypes.CDLL(None)
         if hasattr(kernel, "inotify_init1"):

@@ -38,9 +38,9 @@ def replay(arguments: Namespace) -> int:
             print(f"{why}; here are lines instead", file=sys.stderr)
         if arguments.plain or why or not in_terminal():
             return _lines(folder, arguments.speed)
-        from avo_tui import app
+        from avo_tui.attach import main
 
-        return app.main(folder, readonly=True, replay=max(1.0, min(arguments.speed, FASTEST)))
+        return main(folder, readonly=True, replay=max(1.0, min(arguments.speed, FASTEST)))
 
 
 def shipped() -> dict[str, Path]:

@@ -253,9 +253,9 @@ def _has_room(arguments: Namespace) -> bool:
 
 
 def _room(folder: RunFolder, *, readonly: bool) -> int:
-    from avo_tui import app
+    from avo_tui.attach import main
 
-    code = app.main(folder, readonly=readonly)
+    code = main(folder, readonly=readonly)
     if code:
         return code
     with suppress(AvoError), Summaries(folder) as summaries:

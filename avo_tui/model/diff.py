@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Literal
 
 from avo_tui.model.lines import EMPTY, Line, Row, Span, clean, clip, cut, fit, width_of
+from engine.record.frozen import dataclass
 
 Kind = Literal["file", "hunk", "same", "add", "del", "note"]
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, clean, clip_text, join_fitting
+from engine.record.frozen import dataclass
 
 _GPU = "name,utilization.gpu,temperature.gpu,clocks.sm,power.draw,memory.used,memory.total"
 _GPU_TIMEOUT_S = 4.0

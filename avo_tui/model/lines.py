@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
+
+from engine.record.frozen import dataclass
 
 Span = tuple[str, str]
 Line = tuple[Span, ...]

@@ -5,7 +5,7 @@ Narrow terminals show one view at a time; from 100 columns on two columns, from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.record.frozen import dataclass
 
 MIN_WIDTH, MIN_HEIGHT = 60, 15
 MID, WIDE = 100, 160

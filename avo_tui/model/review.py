@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from avo_tui import summary
@@ -36,6 +36,7 @@ from avo_tui.model.tries import outcome
 from avo_tui.model.view import View
 from engine.record import events as ev
 from engine.record.errors import AvoError
+from engine.record.frozen import dataclass
 from engine.record.reader import Attempt, Entry, Reader, Version
 from engine.record.run import RunFolder
 from engine.record.scores import ConfigurationScore, Score

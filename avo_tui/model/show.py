@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from engine.record.frozen import dataclass
 
 _UNITS = ((1.0, "TFLOPS"), (1e-3, "GFLOPS"), (1e-6, "MFLOPS"))
 _RAN = ("ok", "check", "time")  # stages that only a candidate reaches that was built

@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from avo_tui.presence import Looker, lookers, names
 from avo_tui.summary import Summaries, Summary
 from engine.record import events as ev
 from engine.record.commands import Command
+from engine.record.frozen import dataclass
 from engine.record.reader import Alert, Attempt, Direction, Engine, Entry, Intervention, Reader, Version
 from engine.record.run import RunFolder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from avo_tui import summary
 from avo_tui.model import show
@@ -12,6 +11,7 @@ from avo_tui.model.lines import Line, Row, Span, left, right
 from avo_tui.model.plot import spark
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
+from engine.record.frozen import dataclass
 
 ORDERS = ("as given", "worst ratio first", "largest spread first")
 

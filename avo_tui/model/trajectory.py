@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from avo_tui.model import show
 from avo_tui.model.lines import Line, Row, fit, right
 from avo_tui.model.plot import Canvas, ticks
 from avo_tui.model.snapshot import Snapshot
 from avo_tui.model.view import View
+from engine.record.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

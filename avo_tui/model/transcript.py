@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from avo_tui.model import show
 from avo_tui.model.lines import ONE_LINE, Line, brief, clean, clip, clip_text, fold, one_line, spread, width_of
 from avo_tui.model.tree import VERDICTS
 from engine.record import events as ev
+from engine.record.frozen import dataclass
 from engine.record.reader import Entry
 
 BODY_LINES = 400

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Acting(Screen[None]):
     """What every screen of the room shares."""
 
+    BLANK = True  # below its widgets is nothing to see, which need not be drawn line by line
+
     @property
     def avo(self) -> AvoApp:
         """The app."""

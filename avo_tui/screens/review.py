@@ -6,7 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from textual import events
 from textual.app import ComposeResult
@@ -29,6 +29,7 @@ from avo_tui.widgets.pane import Pane
 from avo_tui.widgets.prompt import Prompt
 from avo_tui.widgets.stream import marked
 from engine.record.errors import AvoError
+from engine.record.frozen import dataclass
 from engine.record.reader import Reader
 
 TABS = ("diff", "scores", "integrity", "profile", "story", "source")

@@ -90,6 +90,8 @@ class Room(Acting, Screen[None]):
         self.bars = (StatusBar(id="status"), PulseBar(id="pulse"))
         self.alerts, self.keys = AlertBar(id="alerts"), KeyBar(id="keys")
         self._prompt = Prompt(id="prompt")
+        self._prompt.display = False
+        self._parts = (*self.bars, self.alerts, *self.panes.values(), self.keys, self._prompt, TooSmall(id="small"))
 
     @property
     def layout(self) -> Layout:
@@ -97,17 +99,25 @@ class Room(Acting, Screen[None]):
         return self._floor
 
     def compose(self) -> ComposeResult:
-        """Bars, panes, and what takes their place when there is no room."""
-        yield from (*self.bars, self.alerts, *self.panes.values(), self.keys)
-        yield self._prompt
-        yield TooSmall(id="small")
+        """What is seen at first: making the rest, mostly half of it, would only hold up the first picture."""
+        size = self.app.size
+        shown = self.regions(size)
+        yield from (part for part in self._parts if part.id in shown or plan.too_small(*size))
 
     def on_mount(self) -> None:
         """Show the first moment at once."""
-        self.prompt.display = False
         self.arrange_panes()
         self.show_moment(self.avo.snapshot)
         self.focus_pane("scores" if self.panes["scores"].display else self._visible()[0])
+        self.call_after_refresh(self._complete)
+
+    async def _complete(self) -> None:
+        """Make what is not seen yet, and then take keys."""
+        rest = [part for part in self._parts if not part.is_attached]
+        for part in rest:
+            part.display = part.id in self._shown
+        await self.mount(*rest)
+        self.avo.ready = True
 
     # Layout.
 
@@ -159,7 +169,7 @@ class Room(Acting, Screen[None]):
         if shape == self._shape:
             return
         self._shape, self._shown = shape, frozenset(shown)
-        for child in self.children:
+        for child in {*self.children, *self._parts}:
             if child.id != "prompt":
                 child.display = (child.id or "") in shown
         for name, p in placed.items():

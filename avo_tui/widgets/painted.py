@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual.filter import ANSIToTruecolor
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -30,6 +31,11 @@ class Painted(Widget):
     DEFAULT_CSS = "Painted { background: $background; }"
 
     _lines: Sequence[Painting] = ()
+    _lines_for = (0, 0)  # the size that they were made for
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._strips: dict[int, tuple[Painting | None, int, Palette, Strip]] = {}  # the lines as they were drawn
 
     @property
     def avo(self) -> AvoApp:
@@ -50,9 +56,10 @@ class Painted(Widget):
         if not self.is_mounted:
             return
         width, height = self.size
-        if width <= 0 or height <= 0:
+        if width <= 0 or height <= 0:  # it is not seen; once it is, it has other lines than it had then
+            self._lines_for = (0, 0)
             return
-        before, self._lines = self._lines, self.paint(width, height)
+        before, self._lines, self._lines_for = self._lines, self.paint(width, height), (width, height)
         if everything or len(before) != len(self._lines):
             self.refresh()
             return
@@ -63,11 +70,42 @@ class Painted(Widget):
             self.refresh(*dirty)
 
     def on_resize(self) -> None:
-        """A new size needs new lines."""
-        self.repaint(everything=True)
+        """A new size needs new lines, unless a picture had them already."""
+        if self._lines_for != self.size:
+            self.repaint(everything=True)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines within `crop`, those that were not painted anew as they were drawn before.
+
+        Textual's own way to a line asks for borders, paddings, tints and links each time; here are none.
+        """
+        left, right = crop.column_span
+        self._paint_for_size()
+        strips = [self._drawn(y) for y in crop.line_range]
+        return strips if crop.width == self.size.width else [strip.crop(left, right) for strip in strips]
+
+    def _drawn(self, y: int) -> Strip:
+        line = self._lines[y] if y < len(self._lines) else None
+        width, palette = self.size.width, self.palette
+        kept = self._strips.get(y)
+        if kept is not None and kept[0] is line and kept[1] == width and kept[2] is palette:
+            return kept[3]
+        strip = self.render_line(y)
+        for line_filter in self.get_line_filters():
+            if palette.ansi or not isinstance(line_filter, ANSIToTruecolor):  # the others name no such colours
+                strip = strip.apply_filter(line_filter, self.background_colors[1])
+        self._strips[y] = (line, width, palette, strip)
+        return strip
+
+    def _paint_for_size(self) -> None:
+        """The first picture in a new size comes before the word of that size."""
+        width, height = self.size
+        if self._lines_for != (width, height):
+            self._lines, self._lines_for = self.paint(width, height), (width, height)
 
     def render_line(self, y: int) -> Strip:
         """One line as segments."""
+        self._paint_for_size()
         width = self.size.width
         if y >= len(self._lines):
             return Strip([Segment(" " * width, self.palette.style(""))], width)

@@ -127,9 +127,11 @@ class Pane(Painted, can_focus=True):
         """Build the rows again and repaint what changed."""
         if self.snapshot is None or self._given()[0] <= 0:
             return
-        self.rows = self.build(self.snapshot, self._sized())
+        self.rows, self._rows_for = self.build(self.snapshot, self._sized()), self._given()
         self._keep_cursor()
         self.repaint()
+
+    _rows_for = (0, 0)
 
     def _sized(self) -> View:
         return replace(self.view, width=self.inner_width, height=self.inner_height, ascii=self.avo.ascii)
@@ -137,8 +139,9 @@ class Pane(Painted, can_focus=True):
     def on_resize(self) -> None:
         """Rows depend on the width."""
         self._expected, self._known = None, (self.size.width, self.size.height)
-        self.reload()
-        self.repaint(everything=True)
+        if self._rows_for != self._known or self._lines_for != self._known:
+            self.reload()
+            self.repaint(everything=True)
 
     def count(self) -> int:
         """How many rows there are."""

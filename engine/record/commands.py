@@ -12,11 +12,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.record.errors import JournalError, UsageError
+from engine.record.frozen import dataclass
 from engine.record.journal import connect
 
 Verb = Literal[

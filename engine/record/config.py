@@ -1,17 +1,17 @@
 """The run's configuration: one TOML file to one frozen RunConfig. Unknown keys fail.
 
-Nothing here reads the environment; the command line fills in what it finds there.
+Nothing here reads the environment; the command line fills in what it finds there. Annotations are no strings here:
+`from_table` needs them as types, and would have to compile each of them first.
 """
-
-from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 T = TypeVar("T")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, ClassVar, Literal
 
+from engine.record.frozen import dataclass
 from engine.record.scores import Score, throughput
 
 Verdict = Literal["improved", "matched", "regressed", "incorrect"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from engine.record.frozen import dataclass
 
 if TYPE_CHECKING:
     from engine.record.events import RunState

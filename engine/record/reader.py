@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Any, Self
 from engine.record import events as ev
 from engine.record import words
 from engine.record.commands import Command, from_row
+from engine.record.frozen import dataclass
 from engine.record.journal import connect
 from engine.record.schema import MARKED, TALLIED, version_of
 from engine.record.scores import Score

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal
+
+from engine.record.frozen import dataclass
 
 Stage = Literal["ok", "build", "check", "integrity", "time", "crash", "timeout"]
 

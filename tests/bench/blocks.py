@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from avo_tui import feed
-from avo_tui.app import main
+from avo_tui.attach import main
 from engine.record.run import RunFolder
 
 STARTUP_S = 2.0  # imports and the first layout happen before anyone can press a key
@@ -44,6 +43,8 @@ if __name__ == "__main__":
     where, born = os.environ.get("AVO_BLOCKS"), time.monotonic()
     long = watch() if where else []
     if os.environ.get("AVO_HURRY"):
+        from avo_tui import feed
+
         feed.TICK_S = feed.POLL_S = HURRIED_S
     code = main(RunFolder(Path(sys.argv[1])))
     if where:

@@ -165,9 +165,9 @@ def test_the_terminal_is_given_back_after_a_crash(run: RunFolder):
 
 def test_native_writes_to_stderr_do_not_reach_the_screen(run: RunFolder, home: Path):
     code = (
-        "import os, threading; from pathlib import Path; from avo_tui import app; from engine.record.run import RunFolder\n"
+        "import os, threading; from pathlib import Path; from avo_tui.attach import main; from engine.record.run import RunFolder\n"
         "threading.Timer(1.0, lambda: os.write(2, b'CUDA SAYS BOO')).start()\n"
-        f"app.main(RunFolder(Path({str(run.path)!r})))\n"
+        f"main(RunFolder(Path({str(run.path)!r})))\n"
     )
     with Terminal([sys.executable, "-c", code], width=100, height=30) as t:
         t.until("Scores")
@@ -183,7 +183,7 @@ def test_native_writes_to_stderr_do_not_reach_the_screen(run: RunFolder, home: P
 
 @pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_dumb_terminal_gets_one_clear_line(story: RunFolder, term: str):
-    code = f"from pathlib import Path; from avo_tui.app import main; from engine.record.run import RunFolder; main(RunFolder(Path({str(story.path)!r})))"
+    code = f"from pathlib import Path; from avo_tui.attach import main; from engine.record.run import RunFolder; main(RunFolder(Path({str(story.path)!r})))"
     with Terminal([sys.executable, "-c", code], width=100, height=30, env={"TERM": term, "COLORTERM": ""}) as t:
         assert t.wait() == 1
         assert b"cannot show the control room" in t.raw

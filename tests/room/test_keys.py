@@ -51,6 +51,66 @@ def test_every_action_of_the_table_exists():
             assert hasattr(screen, name) or name in ("action_detach", "action_quit_twice"), f"{key.id}: {name}"
 
 
+@pytest.mark.parametrize(("typed_early", "focused"), [("6", "attempts"), ("55", "commands"), ("/x\r", "scores")])
+async def test_keys_that_come_before_the_room_is_whole_wait_until_it_is(
+    story: RunFolder, typed_early: str, focused: str
+):
+    class Hasty(AvoApp):
+        """Somebody types as it starts."""
+
+        def on_mount(self) -> None:
+            assert not self.ready
+            assert not all(pane.is_attached for pane in room_of(self).panes.values())
+            for letter in typed_early:
+                name = {"\r": "enter", "/": "slash"}.get(letter, letter)
+                self.post_message(events.Key(name, letter))
+
+    app = Hasty(story)
+    async with app.run_test(size=(120, 40)) as pilot:
+        room = room_of(app)
+        sought = "x" if focused == "scores" else ""
+        await until(pilot, lambda: room.pane.id == focused and room.pane.view.filter == sought)
+        await until(pilot, lambda: not room.prompt.display and room.focused is room.panes[focused])
+        assert app.ready
+        assert all(pane.is_attached for pane in room.panes.values())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_the_first_picture_has_everything_in_it(story: RunFolder, size: tuple[int, int]):
+    seen: list[str] = []
+
+    class Watched(AvoApp):
+        """Notes what each pane shows when the first picture is there."""
+
+        def on_mount(self) -> None:
+            self.screen.call_after_refresh(self.note)
+
+        def note(self) -> None:
+            room = room_of(self)
+            shown = [w for w in (*room.bars, *room.panes.values(), room.keys) if w.is_attached and w.display]
+            seen.extend(f"{w.id}: {w.text()}" for w in shown)
+
+    app = Watched(story)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: seen)
+        room = room_of(app)
+        await until(pilot, lambda: app.ready)
+        shown = [w for w in (*room.bars, *room.panes.values(), room.keys) if w.display]
+        assert seen == [f"{w.id}: {w.text()}" for w in shown]
+        assert all(len(text.splitlines()) > 1 for text in seen if not text.startswith(("keys", "pulse")))
+
+
+async def test_what_is_said_while_the_prompt_hides_the_line_of_keys_is_there_afterwards(story: RunFolder):
+    async with open_room(story) as (app, pilot):
+        await pilot.press("t")
+        await typed(pilot, "nowhere")
+        await pilot.press("enter")
+        bar = room_of(app).keys
+        await until(pilot, lambda: "'nowhere'" in bar.text() and bar.size.width)
+        drawn = bar.render_lines(bar.size.region)
+        assert "'nowhere'" in drawn[0].text
+
+
 def test_a_person_may_move_keys_but_not_onto_each_other():
     table = keys.remapped(keys.TABLE, {"pause": "f5"}, "room.toml")
     assert next(k for k in table if k.id == "pause").keys == "f5"
