@@ -8,10 +8,11 @@ a prompt and then changed panes.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from textual import events
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -66,7 +67,8 @@ class InOrder(App[int]):
         self._obeying = True
         self._number += 1
         self._target, self._top, self._looks = self.focused or self.screen, self.screen, 0
-        await super().on_event(self._typed.popleft())
+        with suppress(ScreenStackError):  # the app ended meanwhile
+            await super().on_event(self._typed.popleft())
         self._target.post_message(Obeyed(self._number))
         if self._typed:
             await self._pass_on()

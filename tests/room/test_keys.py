@@ -556,7 +556,7 @@ async def test_keys_that_come_at_once_go_where_the_ones_before_them_led(run: Run
         await until(pilot, lambda: app.snapshot.head == 12 and isinstance(app.screen, ReviewScreen))
         assert room.number == 6
         at_once(app, "slash", "c", "o", "n", "s", "t", "enter")
-        await until(pilot, lambda: app.screen.query_one(Input).value == "const")
+        await until(pilot, lambda: [i.value for i in app.screen.query(Input)] == ["const"])
         at_once(app, "escape", "escape", "colon", "g", "o", "space", "v", "8", "enter", "1")
         await until(pilot, lambda: app.snapshot.head == 8 and room.number == 1)
 
