@@ -60,6 +60,8 @@ class Server:
             raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
         if operation == "probe":
             return self._probe(request)
+        if operation != "build":
+            self.torch.begin()
         self._look_at_the_cache()
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         if operation == "build":
@@ -187,6 +189,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return spool.main(server, list(arguments[1:]))
     if "--serve" in arguments:
+        server.torch.begin()  # who serves will be asked to measure
         return _serve(server, out)
     return _one_shot(server, out)
 
