@@ -59,6 +59,7 @@ class Shell:
         self.env = {
             **keep,
             "AVO_RUNS": str(self.runs),
+            "AVO_CACHE": os.environ["AVO_CACHE"],
             "AVO_PERSON": "ada",
             "HOME": str(home),
             "PYTHONPATH": f"{HERE}{os.pathsep}{ENGINE_TESTS}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,24 @@ from pathlib import Path
 import pytest
 from served import Scorer, path_without
 
+from engine.scorer import toolchain as tools
+
 
 @pytest.fixture(scope="session")
 def cache() -> Iterator[Path]:
-    """A build cache of the tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others).
+    """A build cache of these tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others).
 
-    AVO_TEST_CACHE names one that is kept, and may have been filled before.
+    It begins with the scorer's own programs, from the session's cache. AVO_TEST_CACHE names one that is kept, and may
+    have been filled before.
     """
     if kept := os.environ.get("AVO_TEST_CACHE"):
         yield Path(kept)
         return
     with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
         Path(folder).chmod(0o755)
+        toolchain = tools.find()
+        for program in (tools.runner, tools.launcher, tools.probe, tools.hands):
+            shutil.copy(program(toolchain), folder)
         yield Path(folder)
 
 
