@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import Scorer, path_without
-
-from engine.scorer import toolchain as tools
+from served import Scorer, path_without, with_programs
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +23,7 @@ def cache() -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
         Path(folder).chmod(0o755)
-        toolchain = tools.find()
-        for program in (tools.runner, tools.launcher, tools.probe, tools.hands):
-            shutil.copy(program(toolchain), folder)
+        with_programs(Path(folder))
         yield Path(folder)
 
 
