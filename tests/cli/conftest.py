@@ -146,6 +146,16 @@ def living(avo: Shell) -> RunFolder:
     return folder
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell with a living run, `alive`, that climbed to v4: for tests that leave it as alive, and with its versions."""
+    shell = Shell(tmp_path_factory.mktemp("calm"))
+    folder = shell.start("alive")
+    until(lambda: versions_of(folder) == 5)
+    yield shell
+    shell.end()
+
+
 @pytest.fixture(scope="session")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell with one finished run, `climb`, that tests only look at."""
