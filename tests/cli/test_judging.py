@@ -147,33 +147,45 @@ def test_the_table_holds_the_baseline_beside_the_candidate(avo, nano):
     assert "causal_64" not in alone.out
 
 
-def test_bench_measures_sources_and_every_baseline_in_the_same_rounds(avo, nano, tmp_path):
-    source = spoiled(tmp_path, "")
-    said = avo("bench", str(nano / "seed"), source, "--problem", str(nano), "--repeats", "3", "--json")
+def test_bench_measures_files_folders_versions_and_every_baseline_in_the_same_rounds(avo, nano, tmp_path):
+    folder = create_run(avo.runs, "nano", "made")
+    score = Score("nano", True, "ok", "", "here", 1.0, geomean_tflops=0.001)
+    lineage = Lineage.create(folder.lineage)
+    commit = lineage.commit({"attention.cpp": PLAIN.encode()}, version=0, parent=None, score=score, message="the seed")
+    with Journal.create(folder.journal, "made") as journal:
+        journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
+    sources = ["made@v0", "made@best", str(nano / "seed"), spoiled(tmp_path, "")]
+    words = ("--problem", str(nano), "--repeats", "3", "--json")
+    said = avo("bench", *sources, *words)
     assert (said.code, said.err) == (0, "")
     found = said.json
     assert (found["repeats"], found["configurations"]) == (3, ["full_64", "causal_64"])
-    assert [s["name"] for s in found["sources"]] == [str(nano / "seed"), source, "torch_sdpa"]
-    assert [s["baseline"] for s in found["sources"]] == [False, False, True]
+    assert [s["name"] for s in found["sources"]] == [*sources, "torch_sdpa"]
+    assert [s["baseline"] for s in found["sources"]] == [False] * 4 + [True]
     for s in found["sources"]:
+        assert len(s["mean"]) == 2 and s["repeats"] == 3
         assert all(v > 0 for v in (*s["mean"], *s["std"], s["geomean_tflops"], s["geomean_std"])), s
-    ratios = found["sources"][0]["ratios"]["torch_sdpa"]
-    assert set(ratios) == {"full_64", "causal_64", "geomean"}
     means = [s["geomean_tflops"] for s in found["sources"]]
-    assert ratios["geomean"] == pytest.approx(means[0] / means[2])
+    for s, mean in zip(found["sources"][:-1], means, strict=False):
+        assert set(s["ratios"]["torch_sdpa"]) == {"full_64", "causal_64", "geomean"}
+        assert s["ratios"]["torch_sdpa"]["geomean"] == pytest.approx(mean / means[-1])
+    avo("bench", "made@v7", *words).refused(2, "no version v7")
+    avo("bench", "ghost@v0", *words).refused(2, "no run 'ghost'")
 
 
-def test_the_baselines_of_a_bench_are_those_that_the_problem_names(avo, nano, tmp_path):
+def test_a_bench_has_the_baselines_that_the_problem_names_and_the_configurations_asked_for(avo, nano, tmp_path):
     problem = tmp_path / "own"
     shutil.copytree(nano, problem)
     reference = problem / "reference.py"
     names = '{"torch_sdpa": _torch_sdpa, "the_same_again": _torch_sdpa}'
     reference.write_text(reference.read_text().replace('{"torch_sdpa": _torch_sdpa}', names))
-    table = avo("bench", str(nano / "seed"), "--problem", str(problem), "--repeats", "2").out.splitlines()
+    words = ("--problem", str(problem), "--repeats", "2", "--configuration", "full_64")
+    table = avo("bench", str(nano / "seed"), *words).out.splitlines()
+    assert not [line for line in table if "causal_64" in line]
     assert re.search(r"FLOPS\s+\S*seed\s+torch_sdpa\s+the_same_again", table[0])
-    assert re.search(r"geomean\s+\S+ ±\s+\S+\s+\S+ ±\s+\S+\s+\S+ ±\s+\S+$", table[3])
-    assert re.search(r"ratio\s+\S*seed / torch_sdpa\s+\S*seed / the_same_again", table[5])
-    assert len({line.index(" ± ") for line in table[1:4]}) == 1
+    assert re.search(r"geomean\s+\S+ ±\s+\S+\s+\S+ ±\s+\S+\s+\S+ ±\s+\S+$", table[2])
+    assert re.search(r"ratio\s+\S*seed / torch_sdpa\s+\S*seed / the_same_again", table[4])
+    assert len({line.index(" ± ") for line in table[1:3]}) == 1
     assert "2 interleaved repeats" in table[-1]
 
 
@@ -201,22 +213,6 @@ def rivals():
 @pytest.mark.parametrize("problem", CUDA)
 def test_the_cuda_problems_name_the_rivals_of_the_paper(rivals, problem):
     assert {"cudnn", "torch_flash"} <= rivals[problem] <= {"cudnn", "torch_flash", "fa4"}
-
-
-def test_versions_of_runs_are_measured_by_name(avo, nano):
-    folder = create_run(avo.runs, "nano", "made")
-    score = Score("nano", True, "ok", "", "here", 1.0, geomean_tflops=0.001)
-    lineage = Lineage.create(folder.lineage)
-    commit = lineage.commit({"attention.cpp": PLAIN.encode()}, version=0, parent=None, score=score, message="the seed")
-    with Journal.create(folder.journal, "made") as journal:
-        journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
-    words = ("--problem", str(nano), "--repeats", "2", "--configuration", "full_64", "--json")
-    said = avo("bench", "made@v0", "made@best", str(nano / "seed"), *words)
-    assert said.code == 0, said
-    assert [s["name"] for s in said.json["sources"]] == ["made@v0", "made@best", str(nano / "seed"), "torch_sdpa"]
-    assert all(len(s["mean"]) == 1 and s["repeats"] == 2 for s in said.json["sources"])
-    avo("bench", "made@v7", *words).refused(2, "no version v7")
-    avo("bench", "ghost@v0", *words).refused(2, "no run 'ghost'")
 
 
 def test_a_wrong_source_fails_the_bench(avo, nano, tmp_path):
