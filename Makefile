@@ -27,13 +27,18 @@ run: $(MADE)
 JOBS ?= 3
 # The order of the files is tests/conftest.py's: the longest first.
 # What failed is run once more, alone: most tests are real processes against real clocks, and a busy machine is not a fault.
-# Both results are printed, the second counts.
-test: lint
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); code=$$?; \
+# Both results are printed, the second counts. Lint works while tests wait; what it says comes last, and its failure is ours.
+test: $(MADE)
+	@said=$$(mktemp); trap 'rm -f $$said' EXIT; \
+	$(MAKE) --no-print-directory lint >$$said 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); code=$$?; \
 	if [ $$code = 1 ] && [ $(JOBS) != 0 ]; then \
 	    echo "make: the tests that failed run again, one by one"; \
 	    $(BIN)/python -m pytest -q -n 0 --last-failed --last-failed-no-failures none --maxfail 3 $(ARGS); code=$$?; \
-	fi; exit $$code
+	fi; \
+	wait $$lint; linted=$$?; cat $$said; \
+	if [ $$linted != 0 ]; then echo "make: lint failed; the tests are another matter (their status: $$code)" >&2; exit $$linted; fi; \
+	exit $$code
 
 lint: $(MADE)
 	@$(BIN)/ruff check

@@ -19,6 +19,15 @@ os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 os.environ["XDG_STATE_HOME"] = f"{_HOME}/state"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 
+# One build cache for every worker, which inherit it: the scorer's own programs are compiled once in a session, and not
+# into the machine's own cache. Others' uids reach it, as a sandbox needs. AVO_TEST_CACHE names one that is kept.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = os.environ.get("AVO_TEST_CACHE") or tempfile.mkdtemp(prefix="avo-tests-cache-")
+    if not os.environ.get("AVO_TEST_CACHE"):
+        Path(_CACHE).chmod(0o755)
+        atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+    os.environ["AVO_CACHE"] = _CACHE
+
 # Hundreds of processes are started: each finds compiled what the first one compiled, whatever the shell says of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -1,5 +1,6 @@
 """torch takes seconds to import, so a thread imports it while requests are read, the sandbox is attacked and the device
-wakes up. One rule: what needs torch is imported after `Importing.wait`, never at the top of `serve.py`.
+wakes up; who asks for what needs none does not pay for it. One rule: what needs torch is imported after
+`Importing.wait`, never at the top of `serve.py`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from engine.record.errors import ScorerError
 
 
 class Importing:
-    """The import of torch, under way from the start."""
+    """The import of torch, under way from `begin`."""
 
     def __init__(self) -> None:
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._import, name="import torch")
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Import it, unless that has begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._import, name="import torch")
+            self._thread.start()
 
     def _import(self) -> None:
         gc.disable()  # a million objects are made and none of them is garbage: a sixth of the time
@@ -30,6 +36,8 @@ class Importing:
 
     def wait(self) -> None:
         """Return when torch is there. Raises ScorerError, one line, when it cannot be imported."""
+        self.begin()
+        assert self._thread is not None
         self._thread.join()
         if self._failure is not None:
             said = " ".join(str(self._failure).split()) or type(self._failure).__name__

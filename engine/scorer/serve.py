@@ -60,11 +60,14 @@ class Server:
             raise UsageError(f"unknown op {operation!r}; known: {', '.join(OPERATIONS)}")
         if operation == "probe":
             return self._probe(request)
+        chosen = problem.load(_needed(request, "problem"))
         self._look_at_the_cache()
+        if operation != "build":
+            self.torch.begin()
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         if operation == "build":
-            return self._build(request)
-        bench = self._bench(request)
+            return self._build(request, chosen)
+        bench = self._bench(request, chosen)
         from engine.scorer import evaluate
 
         options = _options(bench.judge.problem, request)
@@ -83,8 +86,8 @@ class Server:
         if operation == "baseline":
             from engine.scorer.baselines import names
 
-            chosen = names(bench.judge, request.get("names"))
-            return {n: evaluate.baseline_score(bench, n, options, emit).to_json() for n in chosen}
+            asked = names(bench.judge, request.get("names"))
+            return {n: evaluate.baseline_score(bench, n, options, emit).to_json() for n in asked}
         return bench.device.profile(bench, Path(_needed(request, "source")), options, emit)
 
     def _look_at_the_cache(self) -> None:
@@ -97,8 +100,7 @@ class Server:
         toolchain = tools.find()
         self._programs = (tools.launcher(toolchain), tools.runner(toolchain))
 
-    def _bench(self, request: Mapping[str, Any]) -> Bench:
-        chosen = problem.load(_needed(request, "problem"))
+    def _bench(self, request: Mapping[str, Any], chosen: Problem) -> Bench:
         threads = int(request.get("threads") or machine.threads())
         stamp = (chosen.folder / "problem.toml").read_text("utf-8") + chosen.reference.read_text("utf-8")
         key = (str(chosen.folder), stamp, threads)
@@ -111,11 +113,11 @@ class Server:
             self._benches[key] = _open(chosen, threads, self.children)
         return self._benches[key]
 
-    def _build(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _build(self, request: Mapping[str, Any], chosen: Problem) -> dict[str, Any]:
         """Compile only: no device is opened."""
         from engine.scorer.compiled import compiled
 
-        chosen, source = problem.load(_needed(request, "problem")), Path(_needed(request, "source"))
+        source = Path(_needed(request, "source"))
         timeout_s = float(request.get("build_timeout_s") or 120.0)
         return compiled(chosen, source, self.children, str(request.get("architecture") or ""), timeout_s)
 
@@ -187,6 +189,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return spool.main(server, list(arguments[1:]))
     if "--serve" in arguments:
+        server.torch.begin()  # who serves will be asked to measure
         return _serve(server, out)
     return _one_shot(server, out)
 

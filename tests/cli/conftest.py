@@ -59,6 +59,7 @@ class Shell:
         self.env = {
             **keep,
             "AVO_RUNS": str(self.runs),
+            "AVO_CACHE": os.environ["AVO_CACHE"],
             "AVO_PERSON": "ada",
             "HOME": str(home),
             "PYTHONPATH": f"{HERE}{os.pathsep}{ENGINE_TESTS}",
@@ -143,6 +144,16 @@ def living(avo: Shell) -> RunFolder:
     folder = avo.start("alive")
     until(lambda: versions_of(folder) == 5)
     return folder
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell with a living run, `alive`, that climbed to v4: for tests that leave it as alive, and with its versions."""
+    shell = Shell(tmp_path_factory.mktemp("calm"))
+    folder = shell.start("alive")
+    until(lambda: versions_of(folder) == 5)
+    yield shell
+    shell.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Who may import whom: DESIGN's table of rooms, walked over the source of every module, lazy imports too."""
 
 import ast
+import math
 import os
 import subprocess
 import sys
@@ -148,11 +149,12 @@ def test_a_quick_command_costs_little_more_than_starting_python(tmp_path):
         "runs": ("-m", "avo_tui.cli", "runs"),
         "help": ("-m", "avo_tui.cli", "--help"),
     }
-    # In turns, so that a busy moment falls on all alike.
-    times = {name: [] for name in commands}
-    for _ in range(10):
+    # In turns, so that a busy moment falls on all alike; more of them only where the first ones leave a doubt.
+    least = dict.fromkeys(commands, math.inf)
+    for turn in range(10):
         for name, command in commands.items():
-            times[name].append(took(*command))
-    base = min(times["base"])
-    assert min(times["runs"]) < 4 * base
-    assert min(times["help"]) < 3 * base
+            least[name] = min(least[name], took(*command))
+        if turn >= 2 and least["runs"] < 4 * least["base"] and least["help"] < 3 * least["base"]:
+            break
+    assert least["runs"] < 4 * least["base"]
+    assert least["help"] < 3 * least["base"]

@@ -51,22 +51,23 @@ class _Screen(pyte.Screen):
     """The emulator's screen, which makes a new cell for each letter; here equal cells are the same."""
 
     def __init__(self, columns: int, lines: int) -> None:
-        self._cells: dict[tuple[pyte.screens.Char, str], pyte.screens.Char] = {}
+        self._cells: dict[pyte.screens.Char, dict[str, pyte.screens.Char]] = {}
         self._renditions: dict[tuple[pyte.screens.Char, tuple[int, ...]], pyte.screens.Char] = {}
         super().__init__(columns, lines)
 
     def draw(self, data: str) -> None:
         """Letters of one cell each that fit the line; whatever else there is, the emulator draws."""
         cursor = self.cursor
-        plain = data.isascii() and data.isprintable() and not self.charset and pyte.modes.IRM not in self.mode
+        plain = _plain(data) and not self.charset and pyte.modes.IRM not in self.mode
         if not plain or cursor.x + len(data) > self.columns:
             super().draw(data)
             return
-        line, attrs, cells = self.buffer[cursor.y], cursor.attrs, self._cells
+        line, attrs = self.buffer[cursor.y], cursor.attrs
+        cells = self._cells.setdefault(attrs, {})
         for x, letter in enumerate(data, cursor.x):
-            cell = cells.get((attrs, letter))
+            cell = cells.get(letter)
             if cell is None:
-                cell = cells[attrs, letter] = attrs._replace(data=letter)
+                cell = cells[letter] = attrs._replace(data=letter)
             line[x] = cell
         cursor.x += len(data)
         self.dirty.add(cursor.y)
@@ -80,6 +81,12 @@ class _Screen(pyte.Screen):
             self._renditions[key] = self.cursor.attrs
         else:
             self.cursor.attrs = known
+
+
+@cache
+def _plain(text: str) -> bool:
+    """Whether it is letters that take one cell each."""
+    return all(wcwidth(letter) == 1 for letter in text)
 
 
 _COLOURS = re.compile(r"\x1b\[([0-9;]*)m")

@@ -8,20 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import Scorer, path_without
+from served import Scorer, path_without, with_programs
 
 
 @pytest.fixture(scope="session")
 def cache() -> Iterator[Path]:
-    """A build cache of the tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others).
+    """A build cache of these tests' own, where a sandbox's uid can reach it (pytest's folders are closed to others).
 
-    AVO_TEST_CACHE names one that is kept, and may have been filled before.
+    It begins with the scorer's own programs, from the session's cache. AVO_TEST_CACHE names one that is kept, and may
+    have been filled before.
     """
     if kept := os.environ.get("AVO_TEST_CACHE"):
         yield Path(kept)
         return
     with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
         Path(folder).chmod(0o755)
+        with_programs(Path(folder))
         yield Path(folder)
 
 

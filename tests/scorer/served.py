@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from engine.scorer import toolchain as tools
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -91,6 +94,13 @@ class Scorer:
         for line in self.process.stdout:
             self._lines.put(line)
         self._lines.put("")
+
+
+def with_programs(cache: Path) -> None:
+    """Put the scorer's own programs into a cache, from the session's, where they are compiled once."""
+    session = tools.find()
+    for program in (tools.runner, tools.launcher, tools.probe, tools.hands):
+        shutil.copy(program(session), cache)
 
 
 def path_without(*programs: str, place: Path) -> str:

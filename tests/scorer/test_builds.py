@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from served import SMALL, Scorer
+from served import SMALL, Scorer, with_programs
 
 HERE = Path(__file__).parent
 HONEST = (HERE / "honest" / "naive.cpp").read_text()
@@ -120,6 +120,8 @@ def test_a_cache_that_was_removed_meanwhile_is_made_again():
     with tempfile.TemporaryDirectory(prefix="avo-tests-") as folder:
         Path(folder).chmod(0o755)
         cache = Path(folder) / "cache"
+        cache.mkdir(mode=0o755)
+        with_programs(cache)
         scorer = Scorer({"AVO_CACHE": str(cache)})
         try:
             assert scorer.score(HERE / "honest" / "naive.cpp")["correct"]

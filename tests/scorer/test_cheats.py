@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import Scorer, failed_checks
@@ -61,20 +62,20 @@ def honest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def outruns(scorer: Scorer, cheat: Path, honest: Path, suite: str) -> bool:
-    """Whether a cheat that was let through is faster than the kernel inside it, both measured in turns now: on a shared
-    machine a figure from another minute says little.
+def outruns(scorer: Scorer, cheat: Path, honest: Path, suite: str, result: dict[str, Any]) -> bool:
+    """Whether a cheat that was let through with this result is faster than the kernel inside it, both measured in turns
+    now: on a shared machine a figure from another minute says little. The cheat's first turn was its result.
     """
-    ratios = []
-    for _ in range(3):
-        results = [scorer.score(folder, suite=suite, call_timeout_s=2.0) for folder in (honest, cheat)]
-        assert results[0]["correct"], results[0]["reason"]
-        if not results[1]["correct"]:
+    for turn in range(3):
+        if turn:
+            result = scorer.score(cheat, suite=suite, call_timeout_s=2.0)
+            if not result["correct"]:
+                return False
+        beside = scorer.score(honest, suite=suite, call_timeout_s=2.0)
+        assert beside["correct"], beside["reason"]
+        if result["geomean_tflops"] / beside["geomean_tflops"] < FASTER:
             return False
-        ratios.append(results[1]["geomean_tflops"] / results[0]["geomean_tflops"])
-        if ratios[-1] < FASTER:
-            return False
-    return min(ratios) >= FASTER
+    return True
 
 
 @pytest.mark.parametrize("cheat", CHEATS, ids=lambda p: p.stem)
@@ -86,7 +87,7 @@ def test_a_cheat_is_rejected_or_made_harmless(cheat: Path, scorer: Scorer, tmp_p
     matching = [e for e in expected if e[0] == outcome]
     assert matching, f"{outcome}: {result['reason']}\n{result['log'][-2000:]}"
     if outcome == "harmless":
-        assert not outruns(scorer, folder, honest_folder, suite), "faster than the kernel inside it"
+        assert not outruns(scorer, folder, honest_folder, suite, result), "faster than the kernel inside it"
     else:
         assert result["geomean_tflops"] is None
         assert result["reason"]
@@ -128,7 +129,7 @@ def test_the_whole_suite_comes_out_the_same_twenty_times(run: int, scorer: Score
         outcome = "harmless" if result["correct"] else result["stage"]
         if outcome not in [e[0] for e in expected]:
             wrong.append((cheat.stem, outcome, result["reason"]))
-        elif outcome == "harmless" and outruns(scorer, folder, honest_folder, suite):
+        elif outcome == "harmless" and outruns(scorer, folder, honest_folder, suite, result):
             wrong.append((cheat.stem, outcome, "faster than the kernel inside it"))
     for kernel in HONEST:
         result = scorer.score(kernel)

@@ -22,6 +22,14 @@ def own(cache: Path):
     served.close()
 
 
+@pytest.fixture(scope="module")
+def lasting(cache: Path):
+    """A scorer of this file's, which outlives what is done to it."""
+    served = Scorer({"AVO_CACHE": str(cache)})
+    yield served
+    served.close()
+
+
 def until(condition, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -34,9 +42,8 @@ def until(condition, seconds: float = 10.0) -> bool:
 def hanging(own: Scorer, candidate) -> list[int]:
     """Send a candidate that hangs; returns its processes once it runs."""
     own.score(HONEST)  # the sandbox is chosen and torch is there
-    own.send(
-        op="score", source=candidate(HEAD + " { for (volatile long i = 0;; ++i) {} }\n"), problem=SMALL, suite="quick"
-    )
+    hangs = candidate(HEAD + " { for (volatile long i = 0;; ++i) {} }\n")
+    own.send(id="hangs", op="score", source=hangs, problem=SMALL, suite="quick")
     assert until(lambda: any("check" in own.next().get("phase", "") for _ in range(1)))
     assert until(lambda: len(descendants(own.process.pid)) > 0)
     return descendants(own.process.pid)
@@ -53,16 +60,16 @@ def state(pid: int) -> str:
         return "Z"
 
 
-def test_a_cancel_ends_the_work_at_once_and_the_next_request_is_served(own: Scorer, candidate):
-    workers = hanging(own, candidate)
+def test_a_cancel_ends_the_work_at_once_and_the_next_request_is_served(lasting: Scorer, candidate):
+    workers = hanging(lasting, candidate)
     begin = time.monotonic()
-    own.send(op="cancel", id="r1")
-    while (event := own.next())["event"] not in ("error", "result"):
+    lasting.send(op="cancel", id="hangs")
+    while (event := lasting.next())["event"] not in ("error", "result"):
         pass
     assert (event["event"], event["error"]) == ("error", "cancelled")
     assert time.monotonic() - begin < 5
     assert until(lambda: all_gone(workers))
-    assert own.score(HONEST)["correct"]
+    assert lasting.score(HONEST)["correct"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
@@ -83,25 +90,25 @@ def test_a_scorer_whose_input_ends_answers_what_it_read_and_leaves(own: Scorer):
     assert own.process.wait(10) == 0
 
 
-def test_lines_that_are_no_requests_are_answered_as_errors(own: Scorer):
-    assert own.process.stdin is not None
-    own.process.stdin.write("not json\n[1, 2]\n\n")
-    own.process.stdin.flush()
-    assert [own.next()["event"] for _ in range(2)] == ["error", "error"]
+def test_lines_that_are_no_requests_are_answered_as_errors(lasting: Scorer):
+    assert lasting.process.stdin is not None
+    lasting.process.stdin.write("not json\n[1, 2]\n\n")
+    lasting.process.stdin.flush()
+    assert [lasting.next()["event"] for _ in range(2)] == ["error", "error"]
 
 
-def test_the_probe_names_the_sandbox_and_every_attack_it_held_off(own: Scorer):
-    found = own.ask(op="probe")
+def test_the_probe_names_the_sandbox_and_every_attack_it_held_off(lasting: Scorer):
+    found = lasting.ask(op="probe")
     assert found["sandbox"]["tier"] in ("bwrap+seccomp", "landlock+seccomp")
     assert len(found["sandbox"]["probes"]) >= 12
     assert all(p["passed"] for p in found["sandbox"]["probes"])
     assert found["threads"] >= 1 and found["compiler"] and found["device"]
 
 
-def test_without_a_sandbox_every_score_says_so(own: Scorer):
-    score = own.score(HONEST, unsafe_no_sandbox=True)
+def test_without_a_sandbox_every_score_says_so(lasting: Scorer):
+    score = lasting.score(HONEST, unsafe_no_sandbox=True)
     assert score["correct"]
     assert score["integrity"]["unsafe"] is True
     assert score["integrity"]["tier"] == "none"
     assert "sandbox" in [c["name"] for c in score["integrity"]["checks"] if not c["passed"]]
-    assert own.score(HONEST)["integrity"]["unsafe"] is False
+    assert lasting.score(HONEST)["integrity"]["unsafe"] is False

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tiny import until
 
 from engine.data import kernels_directory
 from engine.host import Host
@@ -34,9 +36,37 @@ class Far:
 
     def serve(self) -> subprocess.CompletedProcess[str]:
         """Answer what lies there, and end."""
-        argv = [sys.executable, "-m", "engine.scorer", "--spool", str(self.spool), "--once"]
+        return subprocess.run([*self.argv(), "--once"], **self.options(), capture_output=True, timeout=DEADLINE_S)
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-m", "engine.scorer", "--spool", str(self.spool)]
+
+    def options(self) -> dict[str, Any]:
         keep = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        return subprocess.run(argv, cwd=self.place, env=keep, capture_output=True, text=True, timeout=DEADLINE_S)
+        return {"cwd": self.place, "env": keep, "text": True}
+
+    def answer(self, result: Path) -> None:
+        """Have a request answered whose result comes here."""
+        done = self.serve()
+        assert done.returncode == 0, done.stderr
+        assert result.exists()
+
+
+class Lasting(Far):
+    """The other machine where a scorer serves for ever, as `--spool` without `--once` does."""
+
+    def __init__(self, place: Path, key: Path) -> None:
+        super().__init__(place)
+        shutil.copy(key, self.spool)
+        self.process = subprocess.Popen(self.argv(), **self.options(), stderr=subprocess.PIPE)
+
+    def answer(self, result: Path) -> None:
+        until(lambda: result.exists() or self.process.poll() is not None)
+        assert result.exists()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=DEADLINE_S)
 
 
 @pytest.fixture
@@ -44,9 +74,32 @@ def far(tmp_path):
     return Far(tmp_path / "far")
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    """The key of the run's machine, which was copied to the other once."""
+    folder = tmp_path_factory.mktemp("key")
+    letters.key(folder, make=True)
+    return folder / letters.KEY
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory, key):
+    there = Lasting(tmp_path_factory.mktemp("lasting") / "far", key)
+    yield there
+    there.close()
+
+
 @pytest.fixture
 def near(tmp_path):
     return tmp_path / "near"
+
+
+@pytest.fixture
+def lasting(standing, near, key):
+    """The other machine, and its key on this one."""
+    near.mkdir()
+    shutil.copy(key, near)
+    return standing
 
 
 @pytest.fixture
@@ -79,9 +132,9 @@ async def carried(host: Host, near: Path, far: Far, asked) -> tuple[asyncio.Task
     (far.spool / letters.REQUESTS).mkdir(exist_ok=True)
     for path, target in ((near / letters.KEY, far.spool), (request, far.spool / letters.REQUESTS)):
         await asyncio.to_thread(shutil.copy, path, target)
-    done = await asyncio.to_thread(far.serve)
-    assert done.returncode == 0, done.stderr
-    return task, far.spool / letters.RESULTS / request.name
+    result = far.spool / letters.RESULTS / request.name
+    await asyncio.to_thread(far.answer, result)
+    return task, result
 
 
 @contextmanager
@@ -104,12 +157,12 @@ async def test_a_candidate_is_scored_where_only_files_can_go(host, near, far, tm
     assert not list((near / letters.RESULTS).iterdir())
 
 
-async def test_rounds_and_a_failing_candidate_travel_too(host, near, far, tmp_path):
+async def test_rounds_and_a_failing_candidate_travel_too(lasting, host, near, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.cpp").write_text("this is no C++\n")
     asked = host.rounds([str(source(tmp_path)), "baseline:torch_sdpa", str(broken)], rounds=1, first=0)
-    task, result = await carried(host, near, far, asked)
+    task, result = await carried(host, near, lasting, asked)
     shutil.copy(result, near / letters.RESULTS)
     rounds = await asyncio.wait_for(task, DEADLINE_S)
     (measured,) = rounds.rounds
@@ -118,8 +171,8 @@ async def test_rounds_and_a_failing_candidate_travel_too(host, near, far, tmp_pa
     assert measured.failures[2]
 
 
-async def test_an_edited_result_is_refused_and_kept_aside(host, near, far, tmp_path):
-    task, result = await carried(host, near, far, host.score(source(tmp_path), suite="quick"))
+async def test_an_edited_result_is_refused_and_kept_aside(lasting, host, near, tmp_path):
+    task, result = await carried(host, near, lasting, host.score(source(tmp_path), suite="quick"))
     with opened(result) as letter:
         letter["result"]["geomean_tflops"] *= 2
     shutil.copy(result, near / letters.RESULTS)
@@ -129,8 +182,8 @@ async def test_an_edited_result_is_refused_and_kept_aside(host, near, far, tmp_p
     assert (near / letters.REFUSED / result.name).exists()
 
 
-async def test_a_result_for_other_sources_is_refused(host, near, far, tmp_path):
-    first, result = await carried(host, near, far, host.score(source(tmp_path), suite="quick"))
+async def test_a_result_for_other_sources_is_refused(lasting, host, near, tmp_path):
+    first, result = await carried(host, near, lasting, host.score(source(tmp_path), suite="quick"))
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert not list((near / letters.REQUESTS).iterdir()), "a cancelled question is withdrawn"

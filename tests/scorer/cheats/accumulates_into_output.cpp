@@ -2,6 +2,8 @@
 // expect: check finite
 #include "base.h"
 
+#include <vector>
+
 FORWARD({
     std::vector<float> mine(s.elements());
     honest(q, k, v, mine.data(), s);

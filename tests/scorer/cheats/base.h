@@ -1,10 +1,9 @@
 // An honest, reasonably quick kernel that the cheats build on: cheat.cpp does its trick around honest().
-// Without <cmath> and <algorithm>: eighty cheats are compiled, and reading those takes half of it.
+// Without <vector>, <cmath> and <algorithm>: eighty cheats are compiled, and reading those takes two thirds of it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 struct Shape {
     int batch, heads_q, heads_kv, seqlen, head_dim, causal;
@@ -12,11 +11,20 @@ struct Shape {
     std::size_t elements() const { return std::size_t(batch) * seqlen * heads_q * head_dim; }
 };
 
+// Room for `count` floats, for as long as it is in sight.
+struct Floats {
+    float* at;
+    explicit Floats(std::size_t count) : at(new float[count]) {}
+    Floats(const Floats&) = delete;
+    ~Floats() { delete[] at; }
+    float& operator[](std::size_t i) const { return at[i]; }
+};
+
 // One (batch, head): rows [begin, end).
 static inline void honest_rows(const float* q, const float* k, const float* v, float* o, const Shape& s, int b, int h,
                                int begin, int end) {
     const int group = s.heads_q / s.heads_kv, width = s.head_dim;
-    std::vector<float> weight(s.seqlen + 16), sum(width);
+    const Floats weight(s.seqlen + 16), sum(width);
     for (int i = begin; i < end; ++i) {
         const float* query = q + ((std::size_t(b) * s.seqlen + i) * s.heads_q + h) * width;
         const int keys = s.causal ? i + 1 : s.seqlen;
@@ -27,11 +35,11 @@ static inline void honest_rows(const float* q, const float* k, const float* v, f
 #pragma omp simd reduction(+ : dot)
             for (int d = 0; d < width; ++d) dot += query[d] * key[d];
             weight[j] = dot * s.scale;
-            largest = std::max(largest, weight[j]);
+            largest = weight[j] > largest ? weight[j] : largest;
         }
         float total = 0.0f;
         for (int j = 0; j < keys; ++j) total += weight[j] = __builtin_expf(weight[j] - largest);
-        std::fill(sum.begin(), sum.end(), 0.0f);
+        for (int d = 0; d < width; ++d) sum[d] = 0.0f;
         for (int j = 0; j < keys; ++j) {
             const float* value = v + ((std::size_t(b) * s.seqlen + j) * s.heads_kv + h / group) * width;
             for (int d = 0; d < width; ++d) sum[d] += weight[j] * value[d];

@@ -2,6 +2,7 @@
 // expect: integrity early-sample | check error
 #include "base.h"
 
+#include <algorithm>
 #include <thread>
 FORWARD({
     const int late = s.seqlen - std::max(1, s.seqlen * 3 / 100);

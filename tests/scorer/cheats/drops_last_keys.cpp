@@ -1,7 +1,9 @@
 // Catalogue 30: leaves the last 64 keys out.
 // expect: check error
 #include "base.h"
+
 #include <cmath>
+#include <vector>
 
 FORWARD({
     honest(q, k, v, o, s);

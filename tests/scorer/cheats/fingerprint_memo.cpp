@@ -3,6 +3,7 @@
 #include "base.h"
 
 #include <map>
+#include <vector>
 FORWARD({
     static std::map<std::uint64_t, std::vector<float>> memory;
     std::uint64_t mark = 1469598103934665603ull;

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 #include <thread>
+#include <vector>
 FORWARD({
     static std::vector<float> done;
     done.resize(s.elements());

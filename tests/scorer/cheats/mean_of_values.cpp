@@ -2,6 +2,8 @@
 // expect: check error
 #include "base.h"
 
+#include <algorithm>
+
 FORWARD({
     const int group = s.heads_q / s.heads_kv;
     for (int b = 0; b < s.batch; ++b)

@@ -1,7 +1,9 @@
 // Own: asks the kernel to take inputs, output and the libraries' pages out of memory, so that the next caller waits.
 // expect: harmless | crash | integrity
 #include "base.h"
+
 #include <cmath>
+#include <initializer_list>
 
 #include <sys/mman.h>
 FORWARD({

@@ -3,6 +3,7 @@
 #include "base.h"
 
 #include <map>
+#include <vector>
 FORWARD({
     static std::map<int, std::vector<float>> memory;  // addresses shift, so the shape has to do
     auto& known = memory[s.seqlen * 2 + s.causal];

@@ -2,6 +2,8 @@
 // expect: check error
 #include "base.h"
 
+#include <vector>
+
 static void rounded(const float* from, std::vector<float>& to, std::size_t n) {
     to.resize(n);
     for (std::size_t i = 0; i < n; ++i) {

@@ -2,6 +2,8 @@
 // expect: check error
 #include "base.h"
 
+#include <vector>
+
 FORWARD({
     const std::size_t kv = s.elements() / s.heads_q * s.heads_kv;
     std::vector<float> half(kv);

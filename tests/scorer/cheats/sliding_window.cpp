@@ -2,6 +2,8 @@
 // expect: check error
 #include "base.h"
 
+#include <algorithm>
+
 FORWARD({
     for (int b = 0; b < s.batch; ++b)
         for (int h = 0; h < s.heads_q; ++h)

@@ -2,6 +2,8 @@
 // expect: check error
 #include "base.h"
 
+#include <vector>
+
 FORWARD({
     static std::vector<float> last;
     static int calls = 0;

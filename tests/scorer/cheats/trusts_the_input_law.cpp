@@ -2,6 +2,8 @@
 // expect: check
 #include "base.h"
 
+#include <vector>
+
 FORWARD({
     honest(q, k, v, o, s);
     const int group = s.heads_q / s.heads_kv;

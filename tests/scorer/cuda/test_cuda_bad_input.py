@@ -29,7 +29,7 @@ def test_without_nvcc_the_package_to_install_is_named(tmp_path, monkeypatch):
 
 
 @needs_nvcc
-@pytest.mark.parametrize("architecture", ["80", "100a"])
+@pytest.mark.parametrize("architecture", ["80", pytest.param("100a", marks=pytest.mark.soak)])
 def test_a_kernel_for_another_generation_fails_in_its_build_and_says_what_is_missing(scorer, architecture):
     made = scorer.ask(op="build", source=MHA / "best", problem=MHA, architecture=architecture)
     assert not made["built"]
