@@ -2,7 +2,8 @@
 
 The standard library writes six functions for every dataclass and compiles each when the class is defined; for the facts
 of this project that was a fifth of what a viewer did before its first picture. Fields, slots and defaults are still its
-work here, but comparing, hashing and printing are shared, and `__init__` is compiled for the first instance.
+work here, but comparing, hashing and printing are shared, and `__init__` is compiled when there are more than a few
+instances.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-__all__ = ["dataclass"]
+__all__ = ["FEW", "dataclass"]
+
+FEW = 8  # instances, which most classes do not exceed before the first picture
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -29,9 +32,14 @@ else:
                 if name not in vars(cls):
                     setattr(made, name, what)
 
+            left = FEW
+
             def first(self, *given, **named):
-                made.__init__ = _initialiser(made)
-                made.__init__(self, *given, **named)
+                nonlocal left
+                left -= 1
+                if left < 0 or not _filled(self, dataclasses.fields(made), given, named):
+                    made.__init__ = _initialiser(made)
+                    made.__init__(self, *given, **named)  # and says what is wrong with the arguments
 
             made.__init__ = first
             return made
@@ -60,6 +68,24 @@ else:
 
     def _refuse(self, name, value=None):
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def _filled(self, fields, given, named):
+        """Fill an instance field by field; False when the arguments do not fit."""
+        values = {f.name: value for f, value in zip(fields, given, strict=False)}
+        if len(values) < len(given) or values.keys() & named.keys():
+            return False
+        values |= named
+        for f in fields:
+            if f.name in values:
+                value = values.pop(f.name)
+            elif f.default is not dataclasses.MISSING:
+                value = f.default
+            elif f.default_factory is not dataclasses.MISSING:
+                value = f.default_factory()
+            else:
+                return False
+            object.__setattr__(self, f.name, value)
+        return not values
 
     def _initialiser(cls):
         """`__init__`, as the standard library writes it; a slot is filled without being looked up."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from engine.record import events as ev
-from engine.record.frozen import dataclass
+from engine.record.frozen import FEW, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +108,21 @@ def test_it_travels_and_is_matched() -> None:
             assert (call, tool, arguments["command"], turn) == ("c1", "shell", "make", 3)
         case _:
             raise AssertionError(fact)
+
+
+@pytest.mark.parametrize("made", range(FEW + 3))
+def test_the_first_few_and_all_the_later_ones_are_made_alike(made: int) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fact:
+        a: float
+        b: str = "b"
+        c: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    before = [Fact(float(i)) for i in range(made)]
+    assert before == [Fact(float(i), c={}) for i in range(made)]
+    assert dataclasses.asdict(Fact(1.0, "x")) == {"a": 1.0, "b": "x", "c": {}}
+    assert Fact(1.0).c is not Fact(1.0).c
+    for args, named in (((), {}), ((1.0, "x", {}, 4), {}), ((1.0,), {"a": 2.0}), ((1.0,), {"d": 2.0})):
+        with pytest.raises(TypeError):
+            Fact(*args, **named)  # type: ignore[arg-type, call-arg]
+    assert Fact(2.0, c={"y": 1}) == Fact(c={"y": 1}, a=2.0, b="b")
