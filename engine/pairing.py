@@ -16,7 +16,7 @@ from engine.scorer.problem import Problem
 
 PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 # A round makes about two calls of each source in each configuration.
-SLOW_ROUND_S, CALLS_IN_ROUND = 3.0, 2
+SLOW_ROUND_S, CALLS_IN_ROUND = 2.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
 BLUR = 1.25
