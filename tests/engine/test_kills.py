@@ -74,7 +74,7 @@ def kill_in(run, phase, chance):
     run.aim(None)
 
 
-def kill_many(run, count, phases, chance):
+def kill_many(run, count, phases, chance, *, again=True):
     """Start the engine and kill it, `count` times, in each phase in turn and anywhere; how many died in which."""
     died, used = Counter(), [(0.0, 0)]
     turns = [*phases, None]
@@ -88,6 +88,8 @@ def kill_many(run, count, phases, chance):
         died[reaper.last_phase(run.folder.path)] += 1
         used.append(run.ask(used_so_far) or used[-1])
     assert used == sorted(used), "time or tokens went backwards"
+    if again and (missed := [p for p in phases if p not in died]):  # a phase may end while a busy machine aims
+        died += kill_many(run, len(missed), missed, chance, again=False)
     return died
 
 

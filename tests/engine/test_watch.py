@@ -1,5 +1,6 @@
 """A watchdog starts a crashed engine again, waits longer each time, and calls the person when that does not help."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,7 +35,8 @@ def watch(new_run):
         process.wait()
         process.stderr.close()
         for pid in processes_of(run.folder.path):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(pid, signal.SIGKILL)
 
 
 def living(run, but=0):
