@@ -205,6 +205,10 @@ def _judging(commands: Any) -> None:
     score.add_argument("source", metavar="SOURCE", help="a folder of sources, one source file, or RUN@vN")
     score.add_argument("--suite", choices=("quick", "full"), default="full", help="all configurations or the quick few")
     score.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
+    score.add_argument(
+        "--patience", type=_seconds, default=20.0, metavar="S",
+        help="seconds that figures may wait for moments in which nobody else works on the cores (default 20)",
+    )  # fmt: skip
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")
     bench = _command(commands, "bench", "bench:bench", "measure candidates side by side with every baseline")

@@ -108,11 +108,13 @@ class Host:
         suite: str = "full",
         configurations: Sequence[str] | None = None,
         baselines: bool = False,
+        patience_s: float = 0.0,
         on_event: OnEvent | None = None,
     ) -> Score:
-        """Build, check and time one candidate."""
+        """Build, check and time one candidate; figures may wait so many seconds for a quiet machine."""
         fields = {"source": str(source), "suite": suite, "configurations": _list(configurations)}
-        return Score.from_json(await self._ask("score", {**fields, "baselines": baselines}, on_event))
+        more = {"baselines": baselines, "patience_s": patience_s}
+        return Score.from_json(await self._ask("score", {**fields, **more}, on_event))
 
     async def rounds(
         self,
@@ -138,9 +140,9 @@ class Host:
         value = await self._ask("profile", fields, on_event)
         return Profiling(str(value["text"]), dict(value["facts"]), str(value.get("log", "")))
 
-    async def baseline(self, *, on_event: OnEvent | None = None) -> dict[str, Score]:
-        """Measure the problem's baselines on this machine."""
-        value = await self._ask("baseline", {"names": None}, on_event)
+    async def baseline(self, *, patience_s: float = 0.0, on_event: OnEvent | None = None) -> dict[str, Score]:
+        """Measure the problem's baselines on this machine, as patiently as a version."""
+        value = await self._ask("baseline", {"names": None, "patience_s": patience_s}, on_event)
         return {name: Score.from_json(score) for name, score in value.items()}
 
     async def probe(self) -> Mapping[str, Any]:

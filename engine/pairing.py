@@ -5,6 +5,7 @@ One rule: every configuration was scored and checked before; the rounds only hav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
@@ -18,6 +19,7 @@ PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 # A round makes about two calls of each source in each configuration.
 SLOW_ROUND_S, CALLS_IN_ROUND = 2.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
+PATIENCE_SHARE = 0.03
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
 BLUR = 1.25
 GLANCE_ROUNDS, MORE_ROUNDS, LONG_CALLS_US = 2, 3, 150_000.0
@@ -27,23 +29,47 @@ def columns(problem: Problem, candidate: Score, rivals: Sequence[Score]) -> list
     """The configurations to pair on; None is all of them. `rivals` are recorded scores, the incumbent's first.
 
     The quick suite says enough when three quarters of the recorded scores differ by PLAIN_RATIO, or when a round
-    of everything would take longer than SLOW_ROUND_S and no more than a quarter of them seem to lose much.
+    of everything would take longer than SLOW_ROUND_S and no more than a quarter of them seem to lose much. Where even
+    the quick suite takes so long, its quickest relatives stand for it.
     """
     incumbent = rivals[0]
     pairs = [(c.latency_us, incumbent.of(c.name)) for c in candidate.configurations]
     ratios = [i.latency_us / own for own, i in pairs if own and i is not None and i.latency_us]
     # The lower quartile, not the least: on a busy machine one call in eight is easily five times too slow.
     least = sorted(ratios)[len(ratios) // 4] if ratios and len(ratios) == len(pairs) else 0.0
-    calls_us = [c.latency_us or 0.0 for score in (candidate, *rivals) for c in score.configurations]
-    slow = CALLS_IN_ROUND * sum(calls_us) / 1e6 > SLOW_ROUND_S
-    if least >= PLAIN_RATIO or (slow and least >= LOSES_MUCH):
-        return [c.name for c in problem.suite("quick")]
-    return None
+    slow = _round_s((candidate, *rivals)) > SLOW_ROUND_S
+    if not (least >= PLAIN_RATIO or (slow and least >= LOSES_MUCH)):
+        return None
+    quick = [c.name for c in problem.suite("quick")]
+    return _quickest(problem, candidate) if _round_s((candidate, *rivals), quick) > SLOW_ROUND_S else quick
+
+
+def _round_s(scores: Sequence[Score], names: Sequence[str] | None = None) -> float:
+    """About how long a round of these takes, over all configurations or the named ones."""
+    rows = [c for score in scores for c in score.configurations if names is None or c.name in names]
+    return CALLS_IN_ROUND * sum(c.latency_us or 0.0 for c in rows) / 1e6
+
+
+def _quickest(problem: Problem, score: Score) -> list[str]:
+    """As many configurations as the quick suite has, each the quickest that is left with the same mask."""
+    took = {c.name: c.latency_us or math.inf for c in score.configurations}
+    left = sorted(problem.configurations, key=lambda c: took.get(c.name, math.inf))
+    chosen = []
+    for wanted in problem.suite("quick"):
+        found = next((c for c in left if c.causal == wanted.causal), wanted)
+        left = [c for c in left if c.name != found.name]
+        chosen.append(found.name)
+    return chosen
 
 
 def within(rule: GateConfig, seconds_left: float) -> GateConfig:
     """The gate's rule for a run that ends soon: one verdict takes no more than a share of the time that is left."""
     return replace(rule, max_seconds=min(rule.max_seconds, max(GATE_LEAST_S, GATE_SHARE * seconds_left)))
+
+
+def patience_s(rule_s: float, seconds_left: float) -> float:
+    """How long a version's figures may wait for a quiet machine; a run that ends soon has better things to do."""
+    return min(rule_s, PATIENCE_SHARE * max(0.0, seconds_left))
 
 
 def glance(problem: Problem, score: Score) -> tuple[list[str], int]:

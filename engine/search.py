@@ -220,7 +220,7 @@ class Search:
     async def _measure_baselines(self) -> None:
         self.session.doing("measuring the baselines")
         async with self.scorers.lane(first=True) as host:
-            scores = await host.baseline(on_event=self.trials.on_event)
+            scores = await host.baseline(patience_s=self.trials.patience_s, on_event=self.trials.on_event)
         self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
 
     async def _turn(self, operator: operators.Operator) -> None:

@@ -40,6 +40,7 @@ def score(arguments: Namespace) -> int:
             "suite": arguments.suite,
             "configurations": chosen,
             "baselines": not arguments.no_baselines,
+            "patience_s": arguments.patience,
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip

@@ -33,6 +33,7 @@ class ScorerConfig:
 
     `devices` are scored on side by side: what CUDA_VISIBLE_DEVICES takes, or processors ("0-3") for a CPU problem.
     `ray` is the address of a Ray cluster ("auto": the one of this machine), whose nodes score.
+    `patience_s`: how long the figures of a version may wait for moments in which nobody else works on the cores.
     """
 
     command: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class ScorerConfig:
     unsafe_no_sandbox: bool = False
     build_timeout_s: float = 120.0
     call_timeout_s: float = 60.0
+    patience_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

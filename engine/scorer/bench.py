@@ -32,6 +32,8 @@ class Options:
     build_timeout_s: float = 120.0
     call_timeout_s: float = 60.0
     unsafe: bool = False
+    patience_s: float = 0.0
+    """How long an evaluation may wait for moments in which nobody else works on the device's cores."""
     rest_s: float = 0.0
     """How long a device rests before each source's turn in a round: figures of a rested device, not of a hot one."""
 
@@ -46,6 +48,8 @@ class Tally:
     worst_error: float = 0.0
     candidate_s: float = 0.0
     physics: float = 0.0
+    disturbed: int = 0
+    """How many configurations have no pass in which nobody else worked on the device's cores."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.hands import Hands
 from engine.scorer.problem import Problem
+from engine.scorer.quiet import Neighbours
 from engine.scorer.timing import EVALUATE, ROUND
 from engine.scorer.worker import Runs, Worker
 
@@ -40,6 +43,8 @@ class CpuDevice:
         self.judge = Judge(problem, self.hands, threads)
         self.limit_gflops: float | None = _limit(threads)
         self._runner = tools.runner(self.toolchain)
+        pace = self.toolchain.cache / f"pace-{self.toolchain.key('pace')}"
+        self._neighbours = Neighbours(self.hands, threads, pace)
 
     def label(self) -> str:
         """One line that names the device."""
@@ -61,6 +66,19 @@ class CpuDevice:
 
     def sensors(self) -> None:
         """Nothing to tell: a shared processor's clock is not this judge's."""
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Idle-class threads hold the cores: one that slept begins slowly, and a host lends it to others meanwhile."""
+        self.hands.keep_awake(True)
+        try:
+            yield
+        finally:
+            self.hands.keep_awake(False)
+
+    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
+        """Neighbours on the same cores are heard by what they slow down."""
+        return self._neighbours.await_quiet(seconds, check)
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What the compiler did, and how far each configuration is from the peak."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,17 @@ from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.intake import Candidate
+from engine.scorer.listener import Listener
 from engine.scorer.problem import Configuration, Problem, Suite
 from engine.scorer.quiet import Watch
-from engine.scorer.timing import Timing, summarise
+from engine.scorer.timing import Timing, quantile, summarise
 from engine.scorer.worker import Runs
 
 _RANDOM = random.SystemRandom()
+# Calls whose rows are all checked, drawn by lot; of the others a sample of every head is.
+FULL_CHECKS = 1 / 40
+# Two figures of one configuration agree up to here. Between calls of one pass a new moment of quiet may take BREATH_S.
+AGREED, BREATH_S = 1.05, 0.05
 
 
 def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_baselines: bool) -> Score:
@@ -124,21 +129,89 @@ def _measure(
     tally: Tally,
     who: str = "",
 ) -> dict[str, tuple[Timing, float]]:
-    """Check, then time, each configuration with one worker. Returns timing and worst error by name."""
-    worker = starts()
-    timings: dict[str, tuple[Timing, float]] = {}
+    """Check and time each configuration, in passes of one fresh worker each. Returns timing and worst error by name."""
+    plan, shapes, begin = bench.device.evaluating, options.configurations, time.monotonic()
+    young, end = begin + max(plan.seconds, options.patience_s), begin + options.patience_s
+    found = {shape.name: Found() for shape in shapes}
     # A baseline is trusted, and need not serve shapes that nobody times.
-    extra = {} if who else _scattered(bench.judge.problem.holdouts, options.configurations)
+    extra = {} if who else _scattered(bench.judge.problem.holdouts, shapes)
+
+    def one_pass(
+        some: Sequence[Configuration], patience_s: float = 0.0, extra: Mapping[str, list[Configuration]] | None = None
+    ) -> None:
+        _pass(bench, starts, options, emit, tally, who, found, some, patience_s, extra)
+
+    def unsettled() -> list[Configuration]:
+        return [s for s in shapes if not found[s.name].settled(min(2, plan.passes))]
+
+    one_pass(shapes, extra=extra)
+    for _ in range(plan.passes - 1):
+        if time.monotonic() < young:
+            one_pass(shapes)
+    for shape in _in_turn(unsettled):
+        if (left := end - time.monotonic()) <= 0:
+            break
+        one_pass([shape], left)
+    tally.disturbed = sum(not f.quiet for f in found.values())
+    return {s.name: (summarise(s, found[s.name].passes), found[s.name].error) for s in shapes}
+
+
+def _in_turn(left: Callable[[], list[Configuration]]) -> Iterator[Configuration]:
+    """Round and round through what is left, asked anew for each round."""
+    while shapes := left():
+        yield from shapes
+
+
+@dataclass(slots=True)
+class Found:
+    """What was measured of one configuration: the calls of each pass (microseconds), and the largest error.
+
+    `quiet` has the best call of each pass in which nobody else worked on the device's cores before and after it.
+    """
+
+    passes: list[list[float]] = field(default_factory=list)
+    quiet: list[float] = field(default_factory=list)
+    error: float = 0.0
+
+    def settled(self, passes: int) -> bool:
+        """Whether so many quiet passes agree on the best figure: one call may have been disturbed in its middle."""
+        best = min(quantile(calls) for calls in self.passes)
+        return sum(us <= best * AGREED for us in self.quiet) >= passes
+
+
+def _pass(
+    bench: Bench,
+    starts: Callable[[], Runs],
+    options: Options,
+    emit: Emit,
+    tally: Tally,
+    who: str,
+    found: dict[str, Found],
+    shapes: Sequence[Configuration],
+    patience_s: float,
+    extra: Mapping[str, list[Configuration]] | None,
+) -> None:
+    """Each of `shapes` for a moment, with one worker. The first pass, which has `extra`, checks the most."""
+    listener = Listener(starts(), lambda seconds: bench.device.await_quiet(seconds, bench.children.check))
     try:
-        for done, shape in enumerate(options.configurations):
-            event = {"event": "progress", "configuration": shape.name, "done": done, "of": len(options.configurations)}
-            emit({**event, "phase": "check", "text": who})
-            timings[shape.name] = _one(bench, worker, shape, options, tally, extra.get(shape.name, []))
-            text = f"{who} {timings[shape.name][0].tflops * 1e3:.1f} GFLOPS".strip()
+        for done, shape in enumerate(shapes):
+            event = {"event": "progress", "configuration": shape.name, "done": done, "of": len(shapes)}
+            if extra is not None:
+                emit({**event, "phase": "check", "text": who})
+            seen, listener.patience_s = found[shape.name], patience_s
+            calls, error = _one(
+                bench, listener, shape, options, tally, None if extra is None else extra.get(shape.name, [])
+            )
+            seen.passes.append([us for us, _ in calls])
+            seen.error = max(seen.error, error)
+            seen.quiet.extend(sorted(us for us, quiet in calls if quiet)[:1])
+            better = len({quantile(p) for p in seen.passes}) == 1 or quantile(seen.passes[-1]) < min(
+                quantile(p) for p in seen.passes[:-1]
+            )
+            text = f"{who} {summarise(shape, seen.passes).tflops * 1e3:.1f} GFLOPS".strip() if better else ""
             emit({**event, "phase": "time", "done": done + 1, "text": text})
     finally:
-        worker.close()
-    return timings
+        listener.close()
 
 
 def _scattered(holdouts: Sequence[Configuration], shapes: Sequence[Configuration]) -> dict[str, list[Configuration]]:
@@ -158,30 +231,40 @@ def vary(holdout: Configuration) -> Configuration:
 
 
 def _one(
-    bench: Bench, worker: Runs, shape: Configuration, options: Options, tally: Tally, extra: list[Configuration]
-) -> tuple[Timing, float]:
-    """One configuration's calls in a row, with the hold-outs given to it in between, at random places.
+    bench: Bench,
+    worker: Listener,
+    shape: Configuration,
+    options: Options,
+    tally: Tally,
+    extra: list[Configuration] | None,
+) -> tuple[list[tuple[float, bool]], float]:
+    """One configuration's calls in a row: the time of each and whether it was quiet, and the largest error.
 
-    One call, drawn by lot once it is known how many there are, has all its rows checked.
+    In a first pass the hold-outs given to it hide at random places in between, and one call, drawn by lot once it is
+    known how many there are, has all its rows checked. A later pass, which a candidate cannot tell from a first one,
+    checks a sample of each call's rows, and all of some.
     """
     plan, drawn = bench.device.evaluating, -1
 
     def draw(first_us: float) -> bool:
         nonlocal drawn
+        if extra is None:
+            return _RANDOM.random() < FULL_CHECKS
         drawn = _RANDOM.randrange(plan.more_calls(first_us) + 1)
         return drawn == 0
 
     first, error = bench.call(worker, shape, options, tally, full=draw)
     more = plan.more_calls(first)
-    times: list[float] = [] if more else [first]
-    calls = [(shape, number + 1 == drawn) for number in range(more)] + [(holdout, True) for holdout in extra]
+    times = [] if more else [(first, worker.quiet)]
+    calls = [(shape, number + 1 == drawn) for number in range(more)] + [(holdout, True) for holdout in extra or ()]
     _RANDOM.shuffle(calls)
+    worker.patience_s = min(worker.patience_s, BREATH_S)
     for asked, full in calls:
-        latency, seen = bench.call(worker, asked, options, tally, full=full)
+        latency, seen = bench.call(worker, asked, options, tally, full=full or (extra is None and draw(first)))
         if not asked.holdout:
-            times.append(latency)
+            times.append((latency, worker.quiet))
             error = max(error, seen)
-    return summarise(shape, times), error
+    return times, error
 
 
 def _entries(

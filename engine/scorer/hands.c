@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -197,4 +198,117 @@ double hands_peak(int threads, int milliseconds) {
     double flops = 0.0;
     for (int t = 0; t < started; ++t) pthread_join(ids[t], NULL), flops += jobs[t].flops;
     return flops / (double)(now_ns() - begin);
+}
+
+/* ---- Neighbours: who shares a core with us ---------------------------------------------------------------------
+ *
+ * On a core with two hardware threads (and in a virtual machine, whose owner lends one of them to somebody else) a busy
+ * neighbour takes issue slots and shows in no counter of ours. Independent additions fill every slot; dependent
+ * multiplications need almost none and keep time with the clock. Their ratio rises when slots are taken, whatever the
+ * clock does. */
+
+enum { PACE_ROUNDS = 9, ADDITIONS = 400, MULTIPLICATIONS = 400 };
+
+static int64_t additions(uint64_t seed) {
+    uint64_t a = seed, b = seed, c = seed, d = seed, e = seed, f = seed;
+    int64_t begin = now_ns();
+    for (int n = 0; n < ADDITIONS; ++n) {
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; ++k) {
+            a += 1, b += 1, c += 1, d += 1, e += 1, f += 1;
+            __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f));
+        }
+    }
+    return now_ns() - begin;
+}
+
+static int64_t multiplications(uint64_t seed) {
+    uint64_t x = seed | 1;
+    int64_t begin = now_ns();
+    for (int n = 0; n < MULTIPLICATIONS; ++n) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            x *= x;
+            __asm__ volatile("" : "+r"(x));
+        }
+    }
+    return now_ns() - begin;
+}
+
+typedef struct { int processor; double ratio; } PaceJob;
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void *pace_part(void *argument) {
+    PaceJob *job = argument;
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(job->processor, &own);
+    sched_setaffinity(0, sizeof own, &own);
+    double ratios[PACE_ROUNDS];
+    for (int i = 0; i < PACE_ROUNDS; ++i) {
+        int64_t wide = additions((uint64_t)i);
+        ratios[i] = (double)wide / (double)multiplications((uint64_t)i);
+    }
+    qsort(ratios, PACE_ROUNDS, sizeof ratios[0], ascending);
+    job->ratio = ratios[PACE_ROUNDS / 2];
+    return NULL;
+}
+
+/* The ratio on the `threads`-th freest of our processors: above its least, a neighbour is at work. Takes 0.1 ms. */
+double hands_pace(int threads) {
+    PaceJob jobs[256];
+    pthread_t ids[256];
+    double ratios[256];
+    cpu_set_t ours;
+    if (sched_getaffinity(0, sizeof ours, &ours) != 0) return 0.0;
+    int started = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE && started < 256; ++cpu) {
+        if (!CPU_ISSET(cpu, &ours)) continue;
+        jobs[started] = (PaceJob){cpu, 0.0};
+        if (pthread_create(&ids[started], NULL, pace_part, &jobs[started]) != 0) break;
+        ++started;
+    }
+    for (int t = 0; t < started; ++t) pthread_join(ids[t], NULL), ratios[t] = jobs[t].ratio;
+    if (started == 0) return 0.0;
+    qsort(ratios, (size_t)started, sizeof ratios[0], ascending);
+    return ratios[(threads < started ? threads : started) - 1];
+}
+
+/* One thread on each of our processors that runs only when nothing else would, and so keeps it from sleeping: cores
+ * that sleep between calls begin slowly, and a host lends them to somebody else. */
+static volatile int awake;
+static pthread_t wakers[256];
+static int waking;
+
+static void *waker(void *argument) {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET((int)(intptr_t)argument, &own);
+    struct sched_param none = {0};
+    if (sched_setaffinity(0, sizeof own, &own) != 0 || sched_setscheduler(0, SCHED_IDLE, &none) != 0) return NULL;
+    uint64_t x = 3;
+    while (awake)
+        for (int n = 0; n < 1000; ++n) {
+            x *= x;
+            __asm__ volatile("" : "+r"(x));
+        }
+    return NULL;
+}
+
+/* Keep our processors awake, or let them sleep again. */
+void hands_keep_awake(int on) {
+    if (!on) {
+        awake = 0;
+        while (waking > 0) pthread_join(wakers[--waking], NULL);
+        return;
+    }
+    cpu_set_t ours;
+    if (waking > 0 || sched_getaffinity(0, sizeof ours, &ours) != 0) return;
+    awake = 1;
+    for (int cpu = 0; cpu < CPU_SETSIZE && waking < 256; ++cpu)
+        if (CPU_ISSET(cpu, &ours) && pthread_create(&wakers[waking], NULL, waker, (void *)(intptr_t)cpu) == 0) ++waking;
 }

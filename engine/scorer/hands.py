@@ -79,6 +79,7 @@ class Hands:
         self._lib.hands_changed.restype = ctypes.c_size_t
         self._lib.hands_first_not_finite.restype = ctypes.c_int64
         self._lib.hands_peak.restype = ctypes.c_double
+        self._lib.hands_pace.restype = ctypes.c_double
 
     def fill(self, blocks: Sequence[Block], *, threads: int) -> None:
         """Fresh N(0, 1) floats in every block."""
@@ -106,6 +107,17 @@ class Hands:
     def peak_gflops(self, threads: int, milliseconds: int = 40) -> float:
         """float32 GFLOPS that fused multiply-adds on registers reach now, on so many threads."""
         return float(self._lib.hands_peak(threads, milliseconds))
+
+    def pace(self, threads: int) -> float:
+        """How long independent additions take, in dependent multiplications, on the busiest core we need; 0 unknown.
+
+        It rises when somebody else uses the same core (its other hardware thread).
+        """
+        return float(self._lib.hands_pace(threads))
+
+    def keep_awake(self, on: bool) -> None:
+        """Keep this process's processors from sleeping, with threads of the idle class; or let them."""
+        self._lib.hands_keep_awake(int(on))
 
     def freeze(self, pid: int, timeout_s: float = 2.0) -> int:
         """Stop a process and wait until each of its threads has stopped."""

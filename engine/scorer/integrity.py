@@ -43,7 +43,7 @@ def report(
         checks=tuple(checks),
         calls=tally.calls,
         noise=max(spreads) if spreads else None,
-        quiet=is_quiet(others_share),
+        quiet=is_quiet(others_share, tally.disturbed),
         unsafe=sandbox.unsafe,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 from engine.scorer import baselines, intake
 from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
-from engine.scorer.evaluate import vary
+from engine.scorer.evaluate import FULL_CHECKS, vary
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.problem import Configuration
 from engine.scorer.sensors import Reading, columns
@@ -25,8 +25,6 @@ from engine.scorer.timing import quantile
 from engine.scorer.worker import Runs
 
 _RANDOM = random.SystemRandom()
-# Calls of a round whose rows are all checked, drawn by lot; of the others a sample of every head is.
-FULL_CHECKS = 1 / 40
 
 
 @dataclass(frozen=True, slots=True)

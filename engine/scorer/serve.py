@@ -68,9 +68,16 @@ class Server:
         if operation == "build":
             return self._build(request, chosen)
         bench = self._bench(request, chosen)
+        options = _options(bench.judge.problem, request)
+        with bench.device.awake():
+            return self._measured(operation, request, bench, options, emit)
+
+    def _measured(
+        self, operation: Any, request: Mapping[str, Any], bench: Bench, options: Options, emit: Emit
+    ) -> dict[str, Any]:
+        """The result of a request that runs a kernel."""
         from engine.scorer import evaluate
 
-        options = _options(bench.judge.problem, request)
         if operation == "score":
             source = Path(_needed(request, "source"))
             with_baselines = bool(request.get("baselines", False))
@@ -164,6 +171,7 @@ def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:
         build_timeout_s=float(request.get("build_timeout_s") or 120.0),
         call_timeout_s=float(request.get("call_timeout_s") or 60.0),
         unsafe=bool(request.get("unsafe_no_sandbox", False)),
+        patience_s=float(request.get("patience_s") or 0.0),
     )
 
 

@@ -1,8 +1,11 @@
-"""How many calls are timed, and what is reported of them.
+"""How many calls are timed, in how many passes, and what is reported of them.
 
-One rule: a low quantile of calls that were each checked. Noise on a shared machine only ever adds time, so the low
+One rule: the low end of calls that were each checked. Noise on a shared machine only ever adds time, so the low
 end repeats best (we measured a CV of 0.9 % for minima where medians had 7.3 %); it would be unsafe
 if a skipped call could hide among the fast ones, which is why every timed call is checked.
+
+A pass is a fresh process that runs every configuration for a moment. Several passes lie seconds apart and in several
+processes, where calls in a row would share one bad moment and one heap.
 """
 
 from __future__ import annotations
@@ -19,11 +22,16 @@ SLOW_US = 80_000.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long one configuration may be timed. The count never falls below `least` for a fast candidate."""
+    """How long one configuration may be timed in one process. The count never falls below `least` for a fast one.
+
+    An evaluation makes `passes` of them while it is younger than `seconds`.
+    """
 
     budget_us: float
     least: int
     most: int
+    passes: int = 1
+    seconds: float = 0.0
 
     def more_calls(self, first_us: float) -> int:
         """Timed calls to make after a first one of `first_us`; 0 when that one is itself the measurement.
@@ -36,7 +44,7 @@ class Plan:
         return max(self.least, min(self.most, round(self.budget_us / max(first_us, 1.0))))
 
 
-EVALUATE = Plan(budget_us=200_000.0, least=5, most=16)
+EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=3, seconds=1.5)
 ROUND = Plan(budget_us=50_000.0, least=2, most=8)
 
 
@@ -64,9 +72,12 @@ def quantile(values: Sequence[float], q: float = QUANTILE) -> float:
     return ordered[low] + (at - low) * (ordered[high] - ordered[low])
 
 
-def summarise(shape: Configuration, latencies_us: Sequence[float]) -> Timing:
-    """The figure of one configuration from its timed calls."""
-    latency = quantile(latencies_us)
-    rates = [shape.flops / (us * 1e6) for us in latencies_us]
+def summarise(shape: Configuration, passes: Sequence[Sequence[float]]) -> Timing:
+    """The figure of one configuration from the timed calls of its passes (microseconds): the best pass counts.
+
+    Each pass is worth its low quantile; the spread is that of all calls.
+    """
+    latency = min(quantile(calls) for calls in passes)
+    rates = [shape.flops / (us * 1e6) for calls in passes for us in calls]
     std = statistics.stdev(rates) if len(rates) > 1 else None
     return Timing(latency, shape.flops / (latency * 1e6), std, len(rates))

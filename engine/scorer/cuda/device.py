@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,14 @@ class CudaDevice:
     def sensors(self) -> Reading | None:
         """What NVML says of this device now."""
         return self._sensors.read()
+
+    def awake(self) -> AbstractContextManager[None]:
+        """A block of calls keeps a GPU busy by itself."""
+        return nullcontext()
+
+    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
+        """A GPU is nobody else's while it is measured."""
+        return True
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What ptxas says, what the machine code is made of, and how far each configuration is from the roofline."""
