@@ -206,8 +206,8 @@ def _judging(commands: Any) -> None:
     score.add_argument("--suite", choices=("quick", "full"), default="full", help="all configurations or the quick few")
     score.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
     score.add_argument(
-        "--patience", type=_seconds, default=20.0, metavar="S",
-        help="seconds that figures may wait for moments in which nobody else works on the cores (default 20)",
+        "--patience", type=_seconds, default=10.0, metavar="S",
+        help="seconds that figures may wait for moments in which nobody else works on the cores (default 10)",
     )  # fmt: skip
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")

@@ -19,7 +19,7 @@ PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 # A round makes about two calls of each source in each configuration.
 SLOW_ROUND_S, CALLS_IN_ROUND = 2.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
-PATIENCE_SHARE = 0.03
+PATIENCE_SHARE = 0.08
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
 BLUR = 1.25
 GLANCE_ROUNDS, MORE_ROUNDS, LONG_CALLS_US = 2, 3, 150_000.0
@@ -72,10 +72,15 @@ def patience_s(rule_s: float, seconds_left: float) -> float:
     return min(rule_s, PATIENCE_SHARE * max(0.0, seconds_left))
 
 
-def glance(problem: Problem, score: Score) -> tuple[list[str], int]:
-    """What an evaluation pairs with the incumbent: configurations of the quick suite, and how many rounds."""
+def glance(problem: Problem, score: Score, incumbent: Score) -> tuple[list[str], int]:
+    """What an evaluation pairs with the incumbent: configurations of the quick suite, and how many rounds.
+
+    Where these take long, their quickest relatives stand for them.
+    """
     scored = [c.name for c in score.configurations]
     names = [c.name for c in problem.suite("quick") if c.name in scored] or scored
+    if _round_s((score, incumbent), names) > SLOW_ROUND_S:
+        return _quickest(problem, incumbent), 1
     long = sum(c.latency_us or 0.0 for c in score.configurations if c.name in names) > LONG_CALLS_US
     return names, 1 if long else GLANCE_ROUNDS
 

@@ -131,7 +131,7 @@ class RunTrials:
         rival = self._folder_of(incumbent.version)
         if rival == candidate.folder:
             return None
-        names, count = pairing.glance(self._session.problem, score)
+        names, count = pairing.glance(self._session.problem, score, incumbent.score)
         sources = [str(candidate.folder), str(rival)]
         try:
             first = await host.rounds(sources, rounds=count, first=0, configurations=names, on_event=self.on_event)
@@ -261,7 +261,7 @@ class RunTrials:
         flops = {c.name: c.flops for c in self._session.problem.configurations}
         if plain is not None:
             decision = replace(decision, reason=f"{decision.reason}; paired on {', '.join(plain)}")
-        return decision, settled(score, names, rounds, flops)
+        return decision, settled(score, names, rounds, flops, self._session.problem.device)
 
     async def _measure_again(
         self, host: Host, candidate: Candidate, score: Score, verdict: gate.Verdict

@@ -44,11 +44,13 @@ def score(arguments: Namespace) -> int:
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
-    found = Score.from_json(result)
+    found, recorded = Score.from_json(result), _recorded(arguments.source, arguments.runs)
     if arguments.json:
-        print_json(dict(result))
+        print_json({**result, **({"recorded": recorded.to_json()} if recorded else {})})
     else:
         _print_score(found)
+        if recorded:
+            print(_against(recorded, found))
     return 0 if found.correct else 1
 
 
@@ -83,6 +85,21 @@ def _print_score(found: Score) -> None:
         beside = "".join(f", {times(found.geomean_tflops / g)} {n}" for n, g in rivals.items() if g)
         print(f"geomean {rate(found.geomean_tflops)}{beside}")
     print(integrity_text(found.integrity))
+
+
+def _recorded(source: str, runs: str | None) -> Score | None:
+    """What the lineage says of RUN@vN; None for anything else."""
+    return None if Path(source).expanduser().exists() else run_and_version(source, runs)[1].score
+
+
+def _against(recorded: Score, found: Score) -> str:
+    """The figure now beside the recorded one over the same configurations, and which of them was disturbed."""
+    then = geomean([(recorded.of(c.name) or c).tflops for c in found.configurations])
+    if not then or not found.geomean_tflops:
+        return ""
+    disturbed = [w for w, s in (("then", recorded), ("now", found)) if s.integrity.quiet is False]
+    others = f" (others used this machine's cores {' and '.join(disturbed)})" if disturbed else ""
+    return f"recorded   {rate(then)}, now {times(found.geomean_tflops / then)} of it{others}"
 
 
 def chosen_configurations(names: Sequence[str], problem: Problem) -> list[str] | None:

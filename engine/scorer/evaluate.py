@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from engine.scorer.intake import Candidate
 from engine.scorer.listener import Listener
 from engine.scorer.problem import Configuration, Problem, Suite
 from engine.scorer.quiet import Watch
-from engine.scorer.timing import Timing, quantile, summarise
+from engine.scorer.timing import Passes, Timing, summarise
 from engine.scorer.worker import Runs
 
 _RANDOM = random.SystemRandom()
 # Calls whose rows are all checked, drawn by lot; of the others a sample of every head is.
 FULL_CHECKS = 1 / 40
-# Two figures of one configuration agree up to here. Between calls of one pass a new moment of quiet may take BREATH_S.
-AGREED, BREATH_S = 1.05, 0.05
+# How long a new moment of quiet may take between the calls of one pass.
+BREATH_S = 0.05
 
 
 def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_baselines: bool) -> Score:
@@ -132,7 +132,7 @@ def _measure(
     """Check and time each configuration, in passes of one fresh worker each. Returns timing and worst error by name."""
     plan, shapes, begin = bench.device.evaluating, options.configurations, time.monotonic()
     young, end = begin + max(plan.seconds, options.patience_s), begin + options.patience_s
-    found = {shape.name: Found() for shape in shapes}
+    found = {shape.name: Passes() for shape in shapes}
     # A baseline is trusted, and need not serve shapes that nobody times.
     extra = {} if who else _scattered(bench.judge.problem.holdouts, shapes)
 
@@ -153,30 +153,13 @@ def _measure(
             break
         one_pass([shape], left)
     tally.disturbed = sum(not f.quiet for f in found.values())
-    return {s.name: (summarise(s, found[s.name].passes), found[s.name].error) for s in shapes}
+    return {s.name: (summarise(s, found[s.name].calls), found[s.name].error) for s in shapes}
 
 
 def _in_turn(left: Callable[[], list[Configuration]]) -> Iterator[Configuration]:
     """Round and round through what is left, asked anew for each round."""
     while shapes := left():
         yield from shapes
-
-
-@dataclass(slots=True)
-class Found:
-    """What was measured of one configuration: the calls of each pass (microseconds), and the largest error.
-
-    `quiet` has the best call of each pass in which nobody else worked on the device's cores before and after it.
-    """
-
-    passes: list[list[float]] = field(default_factory=list)
-    quiet: list[float] = field(default_factory=list)
-    error: float = 0.0
-
-    def settled(self, passes: int) -> bool:
-        """Whether so many quiet passes agree on the best figure: one call may have been disturbed in its middle."""
-        best = min(quantile(calls) for calls in self.passes)
-        return sum(us <= best * AGREED for us in self.quiet) >= passes
 
 
 def _pass(
@@ -186,7 +169,7 @@ def _pass(
     emit: Emit,
     tally: Tally,
     who: str,
-    found: dict[str, Found],
+    found: dict[str, Passes],
     shapes: Sequence[Configuration],
     patience_s: float,
     extra: Mapping[str, list[Configuration]] | None,
@@ -198,17 +181,11 @@ def _pass(
             event = {"event": "progress", "configuration": shape.name, "done": done, "of": len(shapes)}
             if extra is not None:
                 emit({**event, "phase": "check", "text": who})
-            seen, listener.patience_s = found[shape.name], patience_s
-            calls, error = _one(
-                bench, listener, shape, options, tally, None if extra is None else extra.get(shape.name, [])
-            )
-            seen.passes.append([us for us, _ in calls])
-            seen.error = max(seen.error, error)
-            seen.quiet.extend(sorted(us for us, quiet in calls if quiet)[:1])
-            better = len({quantile(p) for p in seen.passes}) == 1 or quantile(seen.passes[-1]) < min(
-                quantile(p) for p in seen.passes[:-1]
-            )
-            text = f"{who} {summarise(shape, seen.passes).tflops * 1e3:.1f} GFLOPS".strip() if better else ""
+            hidden = None if extra is None else extra.get(shape.name, [])
+            listener.patience_s = patience_s
+            calls, error = _one(bench, listener, shape, options, tally, hidden)
+            best = found[shape.name].add(calls, error)
+            text = f"{who} {shape.flops / (best * 1e3):.1f} GFLOPS".strip() if best else ""
             emit({**event, "phase": "time", "done": done + 1, "text": text})
     finally:
         listener.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from engine.scorer.arena import Placement
-from engine.scorer.worker import Runs
+if TYPE_CHECKING:
+    from engine.scorer.arena import Placement
+    from engine.scorer.worker import Runs
 
 
 class Listener:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.scorer.problem import Configuration
 
 QUANTILE = 0.2
 SLOW_US = 80_000.0
+# Two figures of one configuration agree up to here.
+AGREED = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Plan:
         return max(self.least, min(self.most, round(self.budget_us / max(first_us, 1.0))))
 
 
-EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=3, seconds=1.5)
+EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=3, seconds=1.0)
 ROUND = Plan(budget_us=50_000.0, least=2, most=8)
 
 
@@ -81,3 +83,29 @@ def summarise(shape: Configuration, passes: Sequence[Sequence[float]]) -> Timing
     rates = [shape.flops / (us * 1e6) for calls in passes for us in calls]
     std = statistics.stdev(rates) if len(rates) > 1 else None
     return Timing(latency, shape.flops / (latency * 1e6), std, len(rates))
+
+
+@dataclass(slots=True)
+class Passes:
+    """What was measured of one configuration: the calls of each pass (microseconds), and the largest error.
+
+    `quiet` has the best call of each pass in which nobody else worked on the device's cores before and after it.
+    """
+
+    calls: list[list[float]] = field(default_factory=list)
+    quiet: list[float] = field(default_factory=list)
+    error: float = 0.0
+
+    def add(self, calls: Sequence[tuple[float, bool]], error: float) -> float | None:
+        """One more pass: the time of each call and whether it was quiet. Its figure when it is the best so far."""
+        earlier = [quantile(c) for c in self.calls]
+        self.calls.append([us for us, _ in calls])
+        self.quiet.extend(sorted(us for us, quiet in calls if quiet)[:1])
+        self.error = max(self.error, error)
+        figure = quantile(self.calls[-1])
+        return figure if not earlier or figure < min(earlier) else None
+
+    def settled(self, passes: int) -> bool:
+        """Whether so many quiet passes agree on the best figure: one call may have been disturbed in its middle."""
+        best = min(quantile(calls) for calls in self.calls)
+        return sum(us <= best * AGREED for us in self.quiet) >= passes

@@ -16,7 +16,7 @@ from engine.lineage import Lineage
 from engine.record.events import VersionCommitted
 from engine.record.journal import Journal
 from engine.record.run import create_run
-from engine.record.scores import Score
+from engine.record.scores import ConfigurationScore, Integrity, Score
 
 SHAPE = """
 name = "nano"
@@ -169,6 +169,27 @@ def test_bench_measures_files_folders_versions_and_every_baseline_in_the_same_ro
         assert s["ratios"]["torch_sdpa"]["geomean"] == pytest.approx(mean / means[-1])
     avo("bench", "made@v7", *words).refused(2, "no version v7")
     avo("bench", "ghost@v0", *words).refused(2, "no run 'ghost'")
+
+
+def test_a_version_that_is_scored_again_is_compared_with_its_record(avo, nano):
+    folder = create_run(avo.runs, "nano", "made")
+    rows = tuple(ConfigurationScore(name, True, 0.001, 0.0, 1.0) for name in ("full_64", "causal_64"))
+    report = Integrity(tier="bubblewrap", quiet=False)
+    score = Score("nano", True, "ok", "", "here", 1.0, rows, geomean_tflops=0.001, integrity=report)
+    lineage = Lineage.create(folder.lineage)
+    commit = lineage.commit({"attention.cpp": PLAIN.encode()}, version=0, parent=None, score=score, message="the seed")
+    with Journal.create(folder.journal, "made") as journal:
+        journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
+    words = ("score", "made@v0", "--problem", str(nano), "--no-baselines", "--patience", "0")
+    found = avo(*words, "--json").json
+    assert found["recorded"]["geomean_tflops"] == 0.001
+    said = avo(*words, "--configuration", "full_64")
+    assert said.code == 0
+    assert re.search(
+        r"^recorded   1 GFLOPS, now [0-9.]+x of it \(others used this machine's cores then", said.out, re.M
+    )
+    plain = avo("score", str(nano / "seed"), "--problem", str(nano), "--no-baselines", "--json").json
+    assert "recorded" not in plain
 
 
 def test_a_bench_has_the_baselines_that_the_problem_names_and_the_configurations_asked_for(avo, nano, tmp_path):

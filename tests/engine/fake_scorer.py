@@ -2,6 +2,7 @@
 
     // speed: 2.0     2 TFLOPS in every configuration (1.0 when it does not say)
     // wrong          fails the check            // slow: 0.5   each answer takes half a second
+    // wrong when patient   fails it only in an evaluation that may wait for quiet
     // die            the scorer itself exits    // mute        it never answers
     // build: 0.1     seconds of building        // time: 0.1   seconds of timing each candidate or round
 
@@ -62,7 +63,7 @@ def behave(request: dict, text: str) -> None:
 def score(request: dict) -> dict:
     text = text_of(request["source"])
     behave(request, text)
-    wrong = "// wrong" in text
+    wrong = "// wrong" in text and ("// wrong when patient" not in text or bool(request.get("patience_s")))
     tflops = number(text, "speed", 1.0)
     rows = [
         {

@@ -9,11 +9,11 @@ import pytest
 
 from engine.facts import of_score
 from engine.gate import Round
-from engine.pairing import within
+from engine.pairing import patience_s, within
 from engine.record.config import GateConfig
-from engine.record.scores import ConfigurationScore, Score
+from engine.record.scores import ConfigurationScore, Integrity, Score
 from engine.scorer.problem import Configuration
-from engine.settle import settled
+from engine.settle import best_of, settled
 
 
 def score(**latencies):
@@ -29,25 +29,51 @@ def paired(run, attempt):
     return json.loads((run.folder.artifacts / "attempts" / f"a{attempt}.rounds.json").read_text())["configurations"]
 
 
-def test_a_settled_score_is_the_median_over_processes():
+@pytest.mark.parametrize(("device", "latencies"), [("cpu", [1000.0, 900.0]), ("cuda", [1200.0, 1000.0])])
+def test_a_settled_score_is_the_best_process_of_a_processor_and_the_median_one_of_a_gpu(device, latencies):
     flops = {"a": 1e9, "b": 1e9}
-    found = settled(score(a=1000.0, b=1000.0), ("a", "b"), rounds((1200.0, 900.0), (1300.0, 1000.0)), flops)
-    assert [c.latency_us for c in found.configurations] == [1200.0, 1000.0]
-    assert [c.tflops for c in found.configurations] == [pytest.approx(1e9 / 1.2e9), pytest.approx(1.0)]
-    assert found.geomean_tflops == pytest.approx(math.sqrt(1 / 1.2))
+    found = settled(score(a=1000.0, b=1000.0), ("a", "b"), rounds((1200.0, 900.0), (1300.0, 1000.0)), flops, device)
+    assert [c.latency_us for c in found.configurations] == latencies
+    assert [c.tflops for c in found.configurations] == [pytest.approx(1e3 / us) for us in latencies]
+    assert found.geomean_tflops == pytest.approx(math.sqrt(1e6 / math.prod(latencies)))
+
+
+def test_a_version_takes_the_better_of_two_evaluations_and_the_report_of_the_patient_one():
+    patient = replace(score(a=900.0, b=1100.0), integrity=Integrity(tier="x", quiet=True))
+    found = best_of(score(a=1000.0, b=1000.0), patient)
+    assert [c.latency_us for c in found.configurations] == [900.0, 1000.0]
+    assert found.geomean_tflops == pytest.approx(math.sqrt(1e6 / 9e5))
+    assert found.integrity.quiet
+
+
+def test_what_fails_when_it_is_measured_once_more_is_not_committed(new_run):
+    run = new_run(
+        [["write", "// speed: 1.5\n// wrong when patient"], ["submit"], ["write", "// speed: 1.2"], ["submit"]]
+    )
+    assert run.finish() == 0, run.log()
+    first, second = (run.ask(lambda r, n=n: r.attempt(n)) for n in (1, 2))
+    assert (first.verdict, first.reason, first.version) == ("incorrect", "check: row 3 differs", None)
+    assert (second.verdict, second.version) == ("improved", 1)
+
+
+def test_a_short_run_waits_little_for_quiet_and_a_long_one_as_long_as_it_is_told():
+    assert patience_s(10.0, math.inf) == 10.0
+    assert patience_s(10.0, 100.0) == 8.0
+    assert patience_s(10.0, -1.0) == 0.0
 
 
 def test_a_figure_of_one_timed_call_takes_its_spread_from_the_rounds():
     many = score(a=1000.0)
     one = replace(many, configurations=(replace(many.configurations[0], tflops_std=None),))
-    found = [settled(s, ("a",), rounds((1250.0,), (2000.0,)), {"a": 1e9}).configurations[0] for s in (one, many)]
+    found = [settled(s, ("a",), rounds((1250.0,), (2000.0,)), {"a": 1e9}, "cpu").configurations[0] for s in (one, many)]
     assert [c.tflops_std for c in found] == [pytest.approx(statistics.stdev([1.0, 0.8, 0.5])), 0.1]
 
 
 def test_configurations_that_no_round_measured_keep_their_figure():
-    found = settled(score(a=1000.0, b=1000.0), ("a",), rounds((1200.0,), (1200.0,)), {"a": 1e9, "b": 1e9})
-    assert [c.latency_us for c in found.configurations] == [1200.0, 1000.0]
-    assert settled(score(a=1000.0), (), [], {}).configurations == score(a=1000.0).configurations
+    flops = {"a": 1e9, "b": 1e9}
+    found = settled(score(a=1000.0, b=1000.0), ("a",), rounds((800.0,), (1200.0,)), flops, "cpu")
+    assert [c.latency_us for c in found.configurations] == [800.0, 1000.0]
+    assert settled(score(a=1000.0), (), [], {}, "cpu").configurations == score(a=1000.0).configurations
 
 
 def test_a_short_run_gives_the_gate_a_share_of_what_is_left():
