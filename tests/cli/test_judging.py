@@ -180,7 +180,7 @@ def test_a_version_that_is_scored_again_is_compared_with_its_record(avo, nano):
     commit = lineage.commit({"attention.cpp": PLAIN.encode()}, version=0, parent=None, score=score, message="the seed")
     with Journal.create(folder.journal, "made") as journal:
         journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
-    words = ("score", "made@v0", "--problem", str(nano), "--no-baselines", "--patience", "0")
+    words = ("score", "made@v0", "--problem", str(nano), "--no-baselines")
     found = avo(*words, "--json").json
     assert found["recorded"]["geomean_tflops"] == 0.001
     said = avo(*words, "--configuration", "full_64")
