@@ -84,6 +84,13 @@ class AlertBar(Painted):
         return [(line, "") for line in lines] + [(EMPTY, "")] * (height - len(lines))
 
 
+WAY_OUT = "leave"
+
+
+def _hint(key: Key) -> Line:
+    return ((key.label, "key"), (" " + key.hint, "dim"))
+
+
 class KeyBar(Painted):
     """The last line: keys that count here, and what was just said or done."""
 
@@ -97,9 +104,12 @@ class KeyBar(Painted):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[Painting]:
-        """Keys to the left, the message to the right; the message has the right of way."""
+        """Keys to the left, the message to the right; the message has the right of way, and then the way back."""
         message = clip(self.message, width - 4)
+        between = ("  ", "")
         room = width - width_of(message) - 4
-        hints: list[Line] = [((k.label, "key"), (" " + k.hint, "dim")) for k in self.keys]
-        left: Line = ((" ", ""), *join_fitting(hints, ("  ", ""), room))
+        out = [_hint(k) for k in self.keys if k.id == WAY_OUT]
+        others = [_hint(k) for k in self.keys if k.id != WAY_OUT]
+        kept = join_fitting(others, between, room - sum(width_of(hint) + 2 for hint in out))
+        left: Line = ((" ", ""), *join_fitting([kept, *out], between, room))
         return [(spread(left, (*message, (" ", "")) if message else EMPTY, width), "")]

@@ -90,7 +90,7 @@ class Painted(Widget):
         kept = self._strips.get(y)
         if kept is not None and kept[0] is line and kept[1] == width and kept[2] is palette:
             return kept[3]
-        strip = self.render_line(y)
+        strip = self._row(y)
         for line_filter in self.get_line_filters():
             if palette.ansi or not isinstance(line_filter, ANSIToTruecolor):  # the others name no such colours
                 strip = strip.apply_filter(line_filter, self.background_colors[1])
@@ -106,6 +106,9 @@ class Painted(Widget):
     def render_line(self, y: int) -> Strip:
         """One line as segments."""
         self._paint_for_size()
+        return self._row(y)
+
+    def _row(self, y: int) -> Strip:
         width = self.size.width
         if y >= len(self._lines):
             return Strip([Segment(" " * width, self.palette.style(""))], width)
