@@ -69,8 +69,11 @@ class CpuDevice:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Idle-class threads hold the cores: one that slept begins slowly, and a host lends it to others meanwhile."""
-        self.hands.keep_awake(True)
+        """Idle-class threads hold the cores: one that slept begins slowly, and a host lends it to others meanwhile.
+
+        Not where a kernel uses only some of them, nor where a quota would charge the candidate for it.
+        """
+        self.hands.keep_awake(self.judge.threads >= machine.threads() and not machine.has_quota())
         try:
             yield
         finally:

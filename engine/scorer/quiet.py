@@ -57,6 +57,8 @@ class Neighbours:
     def busy(self) -> bool:
         """Whether one of them is at work now. Takes about 0.1 ms."""
         pace = self._hands.pace(self._threads)
+        if pace <= 0.0:
+            return False
         if pace < self._best * 0.99:
             self._best = pace
             self._keep()

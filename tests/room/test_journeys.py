@@ -284,6 +284,7 @@ def test_two_people_steer_one_run_and_each_sees_who_did_what(engine):
         u.until("RUNNING")
         t.press("P")
         u.until(r"pause .*applied.* linus")
+        u.until("PAUSED")  # what P means is what the person sees, and the state is painted apart from the commands
         u.press("P")
         t.until(r"resume .*applied.* grace")
 
