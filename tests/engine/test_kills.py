@@ -162,7 +162,7 @@ def test_killed_while_a_real_scorer_works_no_process_is_left(new_run):
     """The real scorer with its compiler, its sandbox and its worker, killed with the engine and without."""
     small = ROOT / "tests" / "scorer" / "small"
     run = new_run([["real"]], "again", operator="reaped:scripted", supervisor=UNATTENDED)
-    real = {"problem": "small", "problem_path": str(small), "scorer": config.ScorerConfig(threads=1)}
+    real = {"problem": "small", "problem_path": str(small), "scorer": config.ScorerConfig(threads=1, patience_s=0.5)}
     config.save(run.config_with(**real), run.folder.config)
     died = Counter()
     for phase in ("build", "measurement", "gate") * 4:

@@ -58,8 +58,9 @@ def test_what_fails_when_it_is_measured_once_more_is_not_committed(new_run):
 
 def test_a_short_run_waits_little_for_quiet_and_a_long_one_as_long_as_it_is_told():
     assert patience_s(10.0, math.inf) == 10.0
-    assert patience_s(10.0, 100.0) == 8.0
-    assert patience_s(10.0, -1.0) == 0.0
+    assert patience_s(10.0, 100.0) == 4.0
+    assert patience_s(10.0, -1.0) == 2.0
+    assert patience_s(0.0, 100.0) == 0.0
 
 
 def test_a_figure_of_one_timed_call_takes_its_spread_from_the_rounds():
