@@ -55,11 +55,12 @@ def less_of_mha_cpu(place: Path) -> Path:
 @pytest.mark.timeout(420)
 def test_a_run_against_a_loopback_model_commits_three_real_versions(tmp_path: Path) -> None:
     faults = [None, status(529, retry_after="0"), None, Fault("reset", after=3)]
-    problem = less_of_mha_cpu(tmp_path)
+    problem, hasty = less_of_mha_cpu(tmp_path), tmp_path / "hasty.toml"
+    hasty.write_text("[scorer]\npatience_s = 0.0\n")
     with MessagesServer(Improver(), faults=faults) as server:
         run = avo(
             tmp_path, "run", "--problem", str(problem), "--operator", "agent", "--base-url", server.url, "--headless",
-            "--versions", "3", "--minutes", "6", "--name", "first",
+            "--versions", "3", "--minutes", "6", "--name", "first", "--config", str(hasty),
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
         assert not server.rejected and server.reuse() >= 0.99

@@ -116,7 +116,12 @@ def test_a_planted_key_is_in_no_byte_of_the_run_its_archive_its_children_or_what
     policy = Curious()
     faults = [None, status(500, f"cannot serve {key[:12]}"), status(429, retry_after="0")]
     with MessagesServer(policy, key=key, faults=faults) as server:
-        arguments = ("--operator", "agent", "--base-url", server.url, "--detach", "--name", "k", "--minutes", "10")
+        hasty = tmp_path / "hasty.toml"
+        hasty.write_text("[scorer]\npatience_s = 0.0\n")
+        arguments = (
+            "--operator", "agent", "--base-url", server.url, "--detach", "--name", "k", "--minutes", "10",
+            "--config", str(hasty),
+        )  # fmt: skip
         started = avo("run", "--problem", str(SMALL), *arguments)
         assert started.returncode == 0, started.stderr
         from engine.record.reader import Reader
