@@ -206,8 +206,9 @@ def _judging(commands: Any) -> None:
     score.add_argument("--suite", choices=("quick", "full"), default="full", help="all configurations or the quick few")
     score.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
     score.add_argument(
-        "--patience", type=_seconds, default=10.0, metavar="S",
-        help="seconds that figures may wait for moments in which nobody else works on the cores (default 10)",
+        "--patience", type=_seconds, metavar="S",
+        help="seconds to go on measuring while figures do not agree with each other (default 10) or, of a recorded"
+        " version, with the record (default 30)",
     )  # fmt: skip
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.private import hidden
 from engine.record.errors import LineageError
-from engine.record.scores import Score
+from engine.record.scores import SCORE_FILE, Score
 
 if TYPE_CHECKING:
     from git import Commit, Repo
 
-SCORE_FILE = "score.json"
 SCRATCH = "avo-diff-"  # folders of objects that are dropped once they were compared
 MAIN = "refs/heads/main"
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)\Z")

@@ -19,7 +19,7 @@ PLAIN_RATIO, LOSES_MUCH = 2.5, 0.5
 # A round makes about two calls of each source in each configuration.
 SLOW_ROUND_S, CALLS_IN_ROUND = 2.0, 2
 GATE_SHARE, GATE_LEAST_S = 0.15, 20.0
-PATIENCE_SHARE, PATIENCE_LEAST_S = 0.04, 2.0
+PATIENCE_SHARE, PATIENCE_LEAST_S = 0.04, 3.0
 # A glance beside an evaluation: two rounds of the quick suite, one when a single call of each costs this much.
 BLUR = 1.25
 GLANCE_ROUNDS, MORE_ROUNDS, LONG_CALLS_US = 2, 3, 150_000.0
@@ -68,7 +68,7 @@ def within(rule: GateConfig, seconds_left: float) -> GateConfig:
 
 
 def patience_s(rule_s: float, seconds_left: float) -> float:
-    """How long a version's figures may wait for a quiet machine; a run that ends soon has better things to do."""
+    """How long a version's figures are measured anew when they do not agree; a run that ends soon takes less."""
     return min(rule_s, max(PATIENCE_LEAST_S, PATIENCE_SHARE * seconds_left))
 
 

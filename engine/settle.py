@@ -2,43 +2,41 @@
 
 One rule: every figure is that of one process, a low quantile of calls that were each checked. One process alone can be
 a fifth off by where its heap happens to lie; the gate has measured several by the time it commits. On a processor,
-where noise only adds time, the best of them counts; on a GPU, whose clock moves both ways, their median.
+where noise only adds time, their low quantile counts, as in an evaluation; on a GPU, whose clock moves both ways, their
+median.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median, stdev
 
 from engine.gate import CANDIDATE, Round
 from engine.record.scores import ConfigurationScore, Score, geomean
+from engine.scorer.timing import quantile
 
 
 def settled(
-    score: Score, names: Sequence[str], rounds: Sequence[Round], flops: Mapping[str, float], device: str
+    score: Score,
+    names: Sequence[str],
+    rounds: Sequence[Round],
+    flops: Mapping[str, float],
+    device: str,
+    again: Score | None = None,
 ) -> Score:
-    """`score` with each latency replaced by the best of it and the rounds' ("cuda": the median).
+    """`score` with each latency replaced by the low quantile of it, the rounds' and `again`'s ("cuda": the median).
 
-    `names` are the rounds' columns, and `flops` the work of each configuration.
+    `names` are the rounds' columns, `flops` the work of each configuration, and `again` is a later evaluation, whose
+    report counts.
     """
-    of = median if device == "cuda" else min
+    of = median if device == "cuda" else quantile
     columns = {name: [r.latency_us[CANDIDATE][i] for r in rounds] for i, name in enumerate(names)}
+    for c in again.configurations if again else ():
+        columns[c.name] = [*columns.get(c.name, []), c.latency_us]
     rows = tuple(_row(c, columns.get(c.name, []), flops.get(c.name), of) for c in score.configurations)
-    return replace(score, configurations=rows, geomean_tflops=geomean([c.tflops for c in rows]))
-
-
-def best_of(score: Score, again: Score) -> Score:
-    """`score` with each entry replaced by that of a later evaluation where that was faster, and with its report."""
-    later = {c.name: c for c in again.configurations}
-    rows = tuple(min(c, later.get(c.name, c), key=_latency) for c in score.configurations)
-    tflops = geomean([c.tflops for c in rows])
-    return replace(score, configurations=rows, geomean_tflops=tflops, integrity=again.integrity)
-
-
-def _latency(row: ConfigurationScore) -> float:
-    return row.latency_us or math.inf
+    integrity = again.integrity if again else score.integrity
+    return replace(score, configurations=rows, geomean_tflops=geomean([c.tflops for c in rows]), integrity=integrity)
 
 
 def _row(

@@ -26,7 +26,7 @@ from engine.record.errors import ConfigError, Refused, ScorerError
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Pursuit, Session, Submission, Variant
-from engine.settle import best_of, settled
+from engine.settle import settled
 
 SEED_DIRECTION = "seed"
 WORTH_A_VERDICT = 1.02
@@ -66,7 +66,7 @@ class RunTrials:
 
     @property
     def patience_s(self) -> float:
-        """How long figures that are kept may wait for a quiet machine. A GPU is nobody else's while it is measured."""
+        """How long figures that are kept may be measured. A GPU is nobody else's meanwhile, and its figures repeat."""
         if self._session.problem.device != "cpu":
             return 0.0
         return pairing.patience_s(self._session.config.scorer.patience_s, self.seconds_left)
@@ -215,9 +215,7 @@ class RunTrials:
             start = time.monotonic()
             verdict = _incorrect(score)
             if score.correct:
-                verdict, score = await self._judge(host, candidate, score, rivals, attempt)
-            if verdict.commits:
-                verdict, score = await self._measure_again(host, candidate, score, verdict)
+                verdict, score = await self._judged_score(host, candidate, score, rivals, attempt)
         self._decide(attempt, verdict, time.monotonic() - start)
         if verdict.commits:
             return self._commit(candidate, attempt, incumbent, score=score, verdict=verdict, message=message)
@@ -236,10 +234,29 @@ class RunTrials:
         evaluation = await self._evaluate(host, candidate, "full", None, hypothesis, self._session.pursuit)
         return evaluation.attempt, evaluation.score
 
-    async def _judge(
+    async def _judged_score(
         self, host: Host, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
     ) -> tuple[gate.Verdict, Score]:
-        """The gate's verdict, and the score as the rounds settled it. Rounds of a device that was lost do not count."""
+        """The verdict, and the score of what is committed, as the rounds and a later evaluation settled it.
+
+        A version's figures are there to be repeated, so they are measured once more; other secret inputs check it as
+        well, and what fails here is not committed.
+        """
+        verdict, names, rounds = await self._judge(host, candidate, score, rivals, attempt)
+        again = None
+        if verdict.commits and self.patience_s:
+            self._session.doing("measuring the version's figures")
+            again = await host.score(candidate.folder, patience_s=self.patience_s, on_event=self.on_event)
+            if not again.correct:
+                return _incorrect(again), score
+        problem = self._session.problem
+        flops = {c.name: c.flops for c in problem.configurations}
+        return verdict, settled(score, names, rounds, flops, problem.device, again)
+
+    async def _judge(
+        self, host: Host, candidate: Candidate, score: Score, rivals: Rivals, attempt: int
+    ) -> tuple[gate.Verdict, tuple[str, ...], list[gate.Round]]:
+        """The gate's verdict, the rounds' columns and the rounds. Those of a device that was lost do not count."""
         session = self._session
         versions = [rivals.incumbent, *([rivals.anchor] if rivals.anchor else [])]
         sources = [str(candidate.folder), *(str(self._folder_of(v.version)) for v in versions)]
@@ -258,25 +275,9 @@ class RunTrials:
             rounds += measured.rounds
             names = measured.configurations
             self._keep_rounds(attempt, names, rounds)
-        flops = {c.name: c.flops for c in self._session.problem.configurations}
         if plain is not None:
             decision = replace(decision, reason=f"{decision.reason}; paired on {', '.join(plain)}")
-        return decision, settled(score, names, rounds, flops, self._session.problem.device)
-
-    async def _measure_again(
-        self, host: Host, candidate: Candidate, score: Score, verdict: gate.Verdict
-    ) -> tuple[gate.Verdict, Score]:
-        """A version's figures are there to be repeated: they are measured once more, in quiet moments where there are.
-
-        Other secret inputs check it as well; what fails here is not committed.
-        """
-        if not self.patience_s:
-            return verdict, score
-        self._session.doing("measuring the version's figures")
-        again = await host.score(candidate.folder, patience_s=self.patience_s, on_event=self.on_event)
-        if not again.correct:
-            return _incorrect(again), score
-        return verdict, best_of(score, again)
+        return decision, names, rounds
 
     def _decide(self, attempt: int, verdict: gate.Verdict, seconds: float) -> None:
         p = self._session.pursuit

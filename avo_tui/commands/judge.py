@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -17,13 +18,14 @@ from avo_tui.launch import require
 from avo_tui.scoring import OnEvent, ask
 from avo_tui.tables import clean, one_line, rate, score_lines, times
 from engine.record.errors import UsageError
-from engine.record.scores import Score, geomean
+from engine.record.scores import SCORE_FILE, Score, geomean
 
 if TYPE_CHECKING:
     from engine.scorer.problem import Problem
 
 SOURCES = frozenset({".cpp", ".cc", ".cxx", ".c", ".cu", ".h", ".hpp", ".hh", ".inc", ".cuh"})
 BASELINE = "baseline:"
+PATIENCE_S, PATIENCE_RECORDED_S = 10.0, 30.0
 
 
 def score(arguments: Namespace) -> int:
@@ -34,17 +36,21 @@ def score(arguments: Namespace) -> int:
     require(problem.language)
     chosen = chosen_configurations(arguments.configuration, problem)
     with sources([arguments.source], arguments.runs) as (source,):
+        recorded = _recorded(arguments.source, arguments.runs, problem)
         result = ask("score", {
             "source": str(source),
             "problem": str(problem.folder),
             "suite": arguments.suite,
             "configurations": chosen,
             "baselines": not arguments.no_baselines,
-            "patience_s": arguments.patience,
+            "patience_s": PATIENCE_S if arguments.patience is None else arguments.patience,
+            "recorded": _record(recorded, arguments.patience),
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
-    found, recorded = Score.from_json(result), _recorded(arguments.source, arguments.runs)
+    found = Score.from_json(result)
+    if recorded and recorded.source_hash not in ("", found.source_hash):
+        recorded = None  # the sources were changed since
     if arguments.json:
         print_json({**result, **({"recorded": recorded.to_json()} if recorded else {})})
     else:
@@ -87,9 +93,31 @@ def _print_score(found: Score) -> None:
     print(integrity_text(found.integrity))
 
 
-def _recorded(source: str, runs: str | None) -> Score | None:
-    """What the lineage says of RUN@vN; None for anything else."""
-    return None if Path(source).expanduser().exists() else run_and_version(source, runs)[1].score
+def _recorded(source: str, runs: str | None, problem: Problem) -> Score | None:
+    """What is on record: the lineage's score of RUN@vN, or the score.json beside exported sources. None without."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        score = run_and_version(source, runs)[1].score
+    elif (path / SCORE_FILE).is_file():
+        try:
+            score = Score.from_json(json.loads((path / SCORE_FILE).read_text("utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError):  # something else of this name
+            return None
+    else:
+        return None
+    return score if score.problem == problem.name and (score.source_hash or not path.exists()) else None
+
+
+def _record(recorded: Score | None, asked_s: float | None) -> dict[str, Any] | None:
+    """What the scorer is told of a record: whose figures they are, and how long to measure until they agree."""
+    if recorded is None:
+        return None
+    return {
+        "device": recorded.device,
+        "source_hash": recorded.source_hash,
+        "latency_us": {c.name: c.latency_us for c in recorded.configurations},
+        "patience_s": PATIENCE_RECORDED_S if asked_s is None else asked_s,
+    }
 
 
 def _against(recorded: Score, found: Score) -> str:

@@ -15,7 +15,7 @@ from engine.record.config import load
 from engine.record.errors import ConfigError, LineageError
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
-from engine.record.scores import Score
+from engine.record.scores import SCORE_FILE, Score
 
 if TYPE_CHECKING:
     from engine.scorer.problem import Problem
@@ -40,7 +40,7 @@ def export(arguments: Namespace) -> int:
     score = replace(version.score, baselines=version.score.baselines or baselines)
     extra = {
         **_header(problem, directory),
-        "score.json": json.dumps(score.to_json(), indent=1) + "\n",
+        SCORE_FILE: json.dumps(score.to_json(), indent=1) + "\n",
         "README.md": _readme(folder, version, score, problem, [p.name for p in written]),
     }
     try:

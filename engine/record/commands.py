@@ -64,8 +64,7 @@ def check_direction(text: str) -> str:
         raise UsageError("the direction is empty; say in a sentence or two what to try")
     if len(text) > DIRECTION_LIMIT:
         raise UsageError(
-            f"the direction has {len(text):,} characters, the limit is {DIRECTION_LIMIT:,}; "
-            "put the rest in a file and name it"
+            f"the direction is longer than {DIRECTION_LIMIT:,} characters; put the rest in a file and name it"
         )
     return text
 

@@ -33,7 +33,7 @@ class ScorerConfig:
 
     `devices` are scored on side by side: what CUDA_VISIBLE_DEVICES takes, or processors ("0-3") for a CPU problem.
     `ray` is the address of a Ray cluster ("auto": the one of this machine), whose nodes score.
-    `patience_s`: how long the figures of a version may wait for moments in which nobody else works on the cores.
+    `patience_s`: how long a version's figures are measured anew when they do not agree.
     """
 
     command: tuple[str, ...] = ()

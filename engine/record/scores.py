@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from engine.record.frozen import dataclass
 
+# What a version's score is called beside its sources, in the lineage and in an export.
+SCORE_FILE = "score.json"
 Stage = Literal["ok", "build", "check", "integrity", "time", "crash", "timeout"]
 
 

@@ -6,7 +6,7 @@ that was not checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,18 @@ SMALLEST_FLOPS = 1e7
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """Latencies in microseconds by configuration that were recorded of a candidate on this device.
+
+    They are met within `patience_s`, or not. An empty `source_hash` is that of whatever candidate is asked for.
+    """
+
+    latency_us: Mapping[str, float]
+    source_hash: str = ""
+    patience_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How one request wants its work done."""
 
@@ -33,7 +45,9 @@ class Options:
     call_timeout_s: float = 60.0
     unsafe: bool = False
     patience_s: float = 0.0
-    """How long an evaluation may wait for moments in which nobody else works on the device's cores."""
+    """How long an evaluation goes on with passes that do not agree."""
+    recorded: Recorded | None = None
+    """What the candidate's figures shall agree with."""
     rest_s: float = 0.0
     """How long a device rests before each source's turn in a round: figures of a rested device, not of a hot one."""
 
@@ -49,7 +63,7 @@ class Tally:
     candidate_s: float = 0.0
     physics: float = 0.0
     disturbed: int = 0
-    """How many configurations have no pass in which nobody else worked on the device's cores."""
+    """In how many configurations somebody else worked on the device's cores during most passes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from engine.scorer.failure import Cancelled
 from engine.scorer.sandbox import Sandbox
 
 Heard = Callable[[bytes], None]
+SWEEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,17 @@ class Children:
         return code
 
     def sweep(self) -> None:
-        """Kill and reap orphans: as a child subreaper we inherit what sandboxed programs leave behind."""
-        for pid in _own_children() - self._live:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+        """Kill and reap orphans: as a child subreaper we inherit what sandboxed programs leave behind.
+
+        Each death hands us what that one had forked, so it goes round until nobody is left.
+        """
+        end = time.monotonic() + SWEEP_S
+        while (orphans := _own_children() - self._live) and time.monotonic() < end:
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
 
     def run(
         self,

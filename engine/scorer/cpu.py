@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,21 +65,9 @@ class CpuDevice:
     def sensors(self) -> None:
         """Nothing to tell: a shared processor's clock is not this judge's."""
 
-    @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Idle-class threads hold the cores: one that slept begins slowly, and a host lends it to others meanwhile.
-
-        Not where a kernel uses only some of them, nor where a quota would charge the candidate for it.
-        """
-        self.hands.keep_awake(self.judge.threads >= machine.threads() and not machine.has_quota())
-        try:
-            yield
-        finally:
-            self.hands.keep_awake(False)
-
-    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
+    def disturbed(self) -> bool:
         """Neighbours on the same cores are heard by what they slow down."""
-        return self._neighbours.await_quiet(seconds, check)
+        return self._neighbours.busy()
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What the compiler did, and how far each configuration is from the peak."""

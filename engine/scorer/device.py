@@ -5,8 +5,6 @@ One rule: nothing above this line knows what kind of device it judges on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,12 +78,8 @@ class Device(Protocol):
         """Clock, power and temperature now, where the device tells them."""
         ...
 
-    def awake(self) -> AbstractContextManager[None]:
-        """While this is open, the device does not go to sleep between calls."""
-        ...
-
-    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
-        """Wait, at most so long, until nobody else works on its cores; whether that is so. `check` may raise."""
+    def disturbed(self) -> bool:
+        """Whether somebody else works on its cores now."""
         ...
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:

@@ -6,9 +6,8 @@ One rule: all or nothing. The first failed check ends the work, and no configura
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,10 @@ from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
 from engine.scorer.failure import CandidateFailed, Failure
 from engine.scorer.intake import Candidate
-from engine.scorer.listener import Listener
+from engine.scorer.measurement import measure
 from engine.scorer.problem import Configuration, Problem, Suite
 from engine.scorer.quiet import Watch
-from engine.scorer.timing import Passes, Timing, summarise
-from engine.scorer.worker import Runs
-
-_RANDOM = random.SystemRandom()
-# Calls whose rows are all checked, drawn by lot; of the others a sample of every head is.
-FULL_CHECKS = 1 / 40
-# How long a new moment of quiet may take between the calls of one pass.
-BREATH_S = 0.05
+from engine.scorer.timing import Timing
 
 
 def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_baselines: bool) -> Score:
@@ -42,7 +34,8 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
     try:
         candidate = intake.take(source, bench.judge.problem)
         built = _build(bench, candidate, options, emit)
-        timings = _measure(bench, lambda: bench.device.start(built, bench.children), options, emit, tally)
+        asked = _of_record(options, candidate)
+        timings = measure(bench, lambda: bench.device.start(built, bench.children), asked, emit, tally)
     except CandidateFailed as failed:
         failure, log = failed.failure, failed.log
     seconds, share = time.monotonic() - begin, watch.others_share()
@@ -78,7 +71,7 @@ def baseline_scores(bench: Bench, options: Options, emit: Emit) -> dict[str, tup
     scores = {}
     for name in bench.judge.baselines():
         tally = Tally()
-        timings = _measure(bench, lambda n=name: bench.device.baseline(n), options, emit, tally, name)  # type: ignore[misc]
+        timings = _baseline(bench, name, options, emit, tally)
         scores[name] = _entries(options.configurations, timings, None)
     return scores
 
@@ -86,7 +79,7 @@ def baseline_scores(bench: Bench, options: Options, emit: Emit) -> dict[str, tup
 def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Score:
     """One baseline as a Score of its own."""
     begin, tally, watch = time.monotonic(), Tally(), Watch()
-    timings = _measure(bench, lambda: bench.device.baseline(name), options, emit, tally, name)
+    timings = _baseline(bench, name, options, emit, tally)
     return Score(
         problem=bench.judge.problem.name,
         correct=True,
@@ -104,6 +97,18 @@ def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Sco
     )
 
 
+def _of_record(options: Options, candidate: Candidate) -> Options:
+    """The options, without a record that is another candidate's and with the patience for one that is this one's."""
+    recorded = options.recorded
+    if recorded is None or recorded.source_hash not in ("", candidate.hash):
+        return replace(options, recorded=None)
+    return replace(options, patience_s=recorded.patience_s)
+
+
+def _baseline(bench: Bench, name: str, options: Options, emit: Emit, tally: Tally) -> dict[str, tuple[Timing, float]]:
+    return measure(bench, lambda: bench.device.baseline(name), options, emit, tally, name)
+
+
 def _build(bench: Bench, candidate: Candidate, options: Options, emit: Emit) -> Built:
     emit({"event": "progress", "phase": "build", "configuration": None, "done": 0, "of": 1, "text": "compiling"})
     built = build(
@@ -119,129 +124,6 @@ def _build(bench: Bench, candidate: Candidate, options: Options, emit: Emit) -> 
     text = "from the cache" if built.cached else f"built in {built.seconds:.2f} s"
     emit({"event": "progress", "phase": "build", "configuration": None, "done": 1, "of": 1, "text": text})
     return built
-
-
-def _measure(
-    bench: Bench,
-    starts: Callable[[], Runs],
-    options: Options,
-    emit: Emit,
-    tally: Tally,
-    who: str = "",
-) -> dict[str, tuple[Timing, float]]:
-    """Check and time each configuration, in passes of one fresh worker each. Returns timing and worst error by name."""
-    plan, shapes, begin = bench.device.evaluating, options.configurations, time.monotonic()
-    young, end = begin + max(plan.seconds, options.patience_s), begin + options.patience_s
-    found = {shape.name: Passes() for shape in shapes}
-    # A baseline is trusted, and need not serve shapes that nobody times.
-    extra = {} if who else _scattered(bench.judge.problem.holdouts, shapes)
-
-    def one_pass(
-        some: Sequence[Configuration], patience_s: float = 0.0, extra: Mapping[str, list[Configuration]] | None = None
-    ) -> None:
-        _pass(bench, starts, options, emit, tally, who, found, some, patience_s, extra)
-
-    def unsettled() -> list[Configuration]:
-        return [s for s in shapes if not found[s.name].settled(min(2, plan.passes))]
-
-    one_pass(shapes, extra=extra)
-    for _ in range(plan.passes - 1):
-        if time.monotonic() < young:
-            one_pass(shapes)
-    for shape in _in_turn(unsettled):
-        if (left := end - time.monotonic()) <= 0:
-            break
-        one_pass([shape], left)
-    tally.disturbed = sum(not f.quiet for f in found.values())
-    return {s.name: (summarise(s, found[s.name].calls), found[s.name].error) for s in shapes}
-
-
-def _in_turn(left: Callable[[], list[Configuration]]) -> Iterator[Configuration]:
-    """Round and round through what is left, asked anew for each round."""
-    while shapes := left():
-        yield from shapes
-
-
-def _pass(
-    bench: Bench,
-    starts: Callable[[], Runs],
-    options: Options,
-    emit: Emit,
-    tally: Tally,
-    who: str,
-    found: dict[str, Passes],
-    shapes: Sequence[Configuration],
-    patience_s: float,
-    extra: Mapping[str, list[Configuration]] | None,
-) -> None:
-    """Each of `shapes` for a moment, with one worker. The first pass, which has `extra`, checks the most."""
-    listener = Listener(starts(), lambda seconds: bench.device.await_quiet(seconds, bench.children.check))
-    try:
-        for done, shape in enumerate(shapes):
-            event = {"event": "progress", "configuration": shape.name, "done": done, "of": len(shapes)}
-            if extra is not None:
-                emit({**event, "phase": "check", "text": who})
-            hidden = None if extra is None else extra.get(shape.name, [])
-            listener.patience_s = patience_s
-            calls, error = _one(bench, listener, shape, options, tally, hidden)
-            best = found[shape.name].add(calls, error)
-            text = f"{who} {shape.flops / (best * 1e3):.1f} GFLOPS".strip() if best else ""
-            emit({**event, "phase": "time", "done": done + 1, "text": text})
-    finally:
-        listener.close()
-
-
-def _scattered(holdouts: Sequence[Configuration], shapes: Sequence[Configuration]) -> dict[str, list[Configuration]]:
-    """Each hold-out shape at a configuration drawn by lot, among whose timed calls it will hide."""
-    extra: dict[str, list[Configuration]] = {}
-    for holdout in holdouts:
-        extra.setdefault(_RANDOM.choice(shapes).name, []).append(vary(holdout))
-    return extra
-
-
-def vary(holdout: Configuration) -> Configuration:
-    """A hold-out shape with its length and mask drawn anew, so that its list tells nobody what will be asked."""
-    seqlen = holdout.seqlen - _RANDOM.randrange(holdout.seqlen // 8 + 1)
-    causal = _RANDOM.random() < 0.5
-    name = f"hold-out (batch {holdout.batch}, seqlen {seqlen}, heads {holdout.heads_q}/{holdout.heads_kv}"
-    return replace(holdout, name=f"{name}, {'causal' if causal else 'full'})", seqlen=seqlen, causal=causal)
-
-
-def _one(
-    bench: Bench,
-    worker: Listener,
-    shape: Configuration,
-    options: Options,
-    tally: Tally,
-    extra: list[Configuration] | None,
-) -> tuple[list[tuple[float, bool]], float]:
-    """One configuration's calls in a row: the time of each and whether it was quiet, and the largest error.
-
-    In a first pass the hold-outs given to it hide at random places in between, and one call, drawn by lot once it is
-    known how many there are, has all its rows checked. A later pass, which a candidate cannot tell from a first one,
-    checks a sample of each call's rows, and all of some.
-    """
-    plan, drawn = bench.device.evaluating, -1
-
-    def draw(first_us: float) -> bool:
-        nonlocal drawn
-        if extra is None:
-            return _RANDOM.random() < FULL_CHECKS
-        drawn = _RANDOM.randrange(plan.more_calls(first_us) + 1)
-        return drawn == 0
-
-    first, error = bench.call(worker, shape, options, tally, full=draw)
-    more = plan.more_calls(first)
-    times = [] if more else [(first, worker.quiet)]
-    calls = [(shape, number + 1 == drawn) for number in range(more)] + [(holdout, True) for holdout in extra or ()]
-    _RANDOM.shuffle(calls)
-    worker.patience_s = min(worker.patience_s, BREATH_S)
-    for asked, full in calls:
-        latency, seen = bench.call(worker, asked, options, tally, full=full or (extra is None and draw(first)))
-        if not asked.holdout:
-            times.append((latency, worker.quiet))
-            error = max(error, seen)
-    return times, error
 
 
 def _entries(

@@ -277,38 +277,3 @@ double hands_pace(int threads) {
     qsort(ratios, (size_t)started, sizeof ratios[0], ascending);
     return ratios[(threads < started ? threads : started) - 1];
 }
-
-/* One thread on each of our processors that runs only when nothing else would, and so keeps it from sleeping: cores
- * that sleep between calls begin slowly, and a host lends them to somebody else. */
-static volatile int awake;
-static pthread_t wakers[256];
-static int waking;
-
-static void *waker(void *argument) {
-    cpu_set_t own;
-    CPU_ZERO(&own);
-    CPU_SET((int)(intptr_t)argument, &own);
-    struct sched_param none = {0};
-    if (sched_setaffinity(0, sizeof own, &own) != 0 || sched_setscheduler(0, SCHED_IDLE, &none) != 0) return NULL;
-    uint64_t x = 3;
-    while (awake)
-        for (int n = 0; n < 1000; ++n) {
-            x *= x;
-            __asm__ volatile("" : "+r"(x));
-        }
-    return NULL;
-}
-
-/* Keep our processors awake, or let them sleep again. */
-void hands_keep_awake(int on) {
-    if (!on) {
-        awake = 0;
-        while (waking > 0) pthread_join(wakers[--waking], NULL);
-        return;
-    }
-    cpu_set_t ours;
-    if (waking > 0 || sched_getaffinity(0, sizeof ours, &ours) != 0) return;
-    awake = 1;
-    for (int cpu = 0; cpu < CPU_SETSIZE && waking < 256; ++cpu)
-        if (CPU_ISSET(cpu, &ours) && pthread_create(&wakers[waking], NULL, waker, (void *)(intptr_t)cpu) == 0) ++waking;
-}

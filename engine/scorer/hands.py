@@ -115,10 +115,6 @@ class Hands:
         """
         return float(self._lib.hands_pace(threads))
 
-    def keep_awake(self, on: bool) -> None:
-        """Keep this process's processors from sleeping, with threads of the idle class; or let them."""
-        self._lib.hands_keep_awake(int(on))
-
     def freeze(self, pid: int, timeout_s: float = 2.0) -> int:
         """Stop a process and wait until each of its threads has stopped."""
         return int(self._lib.hands_freeze(pid, ctypes.c_int64(int(timeout_s * 1e9))))

@@ -23,29 +23,6 @@ def threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def has_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> bool:
-    """Whether a cgroup limits the processor time of this process (cpu.max, or cpu.cfs_quota_us of version 1)."""
-    try:
-        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        return False
-    for number, controllers, path in groups:
-        if number != "0" and "cpu" not in controllers.split(","):
-            continue
-        base, file = (root, "cpu.max") if number == "0" else (root / controllers, "cpu.cfs_quota_us")
-        folder = base / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            if not group.is_relative_to(base):
-                break
-            try:
-                quota = (group / file).read_text().split()[0]
-            except (OSError, IndexError):
-                continue
-            if quota not in ("max", "-1"):
-                return True
-    return False
-
-
 def device(count: int) -> str:
     """One line that names the device, for a Score."""
     name = cpu().get("model name") or os.uname().machine

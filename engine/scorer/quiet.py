@@ -3,8 +3,8 @@
 Two kinds of others: processes of this system, which /proc/stat counts, and neighbours on the same cores that no counter
 of ours shows (the other hardware thread, another virtual machine): those are heard by their effect on a known loop.
 
-One rule: noise is reported beside the figure that it may have touched, never corrected for. A figure may wait for
-quiet, or be taken again; it is not computed from a disturbed one.
+One rule: noise is reported beside the figure that it may have touched, never corrected for, and no figure is chosen for
+the quiet it had: where quiet is rare, whoever waits for it gets another figure whenever luck does.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.scorer.hands import Hands
+
+if TYPE_CHECKING:
+    from engine.scorer.arena import Placement
+    from engine.scorer.worker import Runs
 
 QUIET_SHARE = 0.04
 # Up to here a pace above the best one seen is no neighbour's doing: alone it repeats within a tenth (0.29 to 0.32 on an
 # EPYC 7003), with one it lies half above the best and more.
 ALONE, FORGETTING = 1.2, 1.01
-POLL_S = 0.005
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -38,6 +42,25 @@ class Watch:
             return None
         others = busy - self._busy - (_own_s() - self._own)
         return min(1.0, max(0.0, others / (wall * (os.cpu_count() or 1))))
+
+
+class Listening:
+    """Passes calls on to a worker. `quiet`: whether the device was undisturbed before the last one and after it."""
+
+    def __init__(self, worker: Runs, disturbed: Callable[[], bool]) -> None:
+        self._worker, self._disturbed = worker, disturbed
+        self.quiet = False
+
+    def run(self, placement: Placement, timeout_s: float) -> float:
+        """Answer one call; microseconds."""
+        before = self._disturbed()
+        elapsed_us = self._worker.run(placement, timeout_s)
+        self.quiet = not before and not self._disturbed()
+        return elapsed_us
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
 
 
 class Neighbours:
@@ -60,19 +83,12 @@ class Neighbours:
         if pace <= 0.0:
             return False
         if pace < self._best * 0.99:
+            # Whatever held up the multiplications alone looks like quiet: a new best one is heard twice.
+            pace = max(pace, self._hands.pace(self._threads))
+        if pace < self._best * 0.99:
             self._best = pace
             self._keep()
         return pace > self._best * ALONE
-
-    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
-        """Wait until none is, at most so long; whether that came. `check` may raise to end the wait."""
-        end = time.monotonic() + seconds
-        while self.busy():
-            check()
-            if time.monotonic() >= end:
-                return False
-            time.sleep(POLL_S)
-        return True
 
     def _keep(self) -> None:
         """Another scorer may write at the same moment; either figure serves."""
@@ -83,7 +99,7 @@ class Neighbours:
 
 
 def is_quiet(share: float | None, disturbed: int = 0) -> bool | None:
-    """Whether figures repeat: others used little, and neighbours left each configuration alone once. None unknown."""
+    """Whether figures repeat: others used little, and neighbours left every configuration alone. None unknown."""
     if disturbed:
         return False
     return None if share is None else share <= QUIET_SHARE

@@ -17,8 +17,8 @@ from typing import Any
 from engine.scorer import baselines, intake
 from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
-from engine.scorer.evaluate import FULL_CHECKS, vary
 from engine.scorer.failure import CandidateFailed, Failure
+from engine.scorer.measurement import FULL_CHECKS, vary
 from engine.scorer.problem import Configuration
 from engine.scorer.sensors import Reading, columns
 from engine.scorer.timing import quantile

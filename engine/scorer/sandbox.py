@@ -37,6 +37,7 @@ WORKSPACE_LIMIT_DEPTH = 100
 SHELL = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=512, open_files=1024)
 BUILD = Limits(address_space=8 << 30, file_bytes=256 << 20, processes=64, open_files=256)
 WORKER_OPEN_FILES = 64
+KILLING_S = 2.0
 # What libcuda reads when it looks for devices.
 DRIVER = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/cpuinfo", "/proc/meminfo",
           "/sys/devices", "/sys/bus/pci", "/sys/module", "/usr/local/nvidia")  # fmt: skip
@@ -276,29 +277,45 @@ def kill(leader: int) -> None:
     """SIGKILL a confined program and everything of it: its process group, and whoever is in the session it leads.
 
     With bubblewrap the group is enough, all else dies with it. With Landlock nothing inside can leave the session.
+    A look at all processes takes milliseconds: one that ended meanwhile may have forked another that the look did not
+    see, so only a look during which nobody ended, and that finds nobody, is the last.
     """
-    for _ in range(100):
+    ended: set[int] = set()
+    end = time.monotonic() + KILLING_S
+    while time.monotonic() < end:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
-        members = _session(leader)
-        for pid in members:
+        living, gone = _session(leader)
+        for pid in living:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not members:
+        if not living and gone <= ended:
             return
+        ended |= gone
         time.sleep(0.002)
 
 
-def _session(leader: int) -> list[int]:
-    """Living processes of the session of `leader` (proc(5): the sixth field of stat)."""
-    found = []
+def _session(leader: int) -> tuple[list[int], set[int]]:
+    """Living processes of the session of `leader`, and those that ended: its dead, and who vanished during the look.
+
+    proc(5), stat: the state, the session and the number of threads; a process lives while any thread of it does.
+    """
+    living, ended = [], set()
     for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == leader and fields[0] not in "ZX":
-                    found.append(int(process.name))
-    return found
+        if not process.name.isdigit():
+            continue
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            state, session, threads = fields[0], int(fields[3]), int(fields[17])
+        except (OSError, IndexError):
+            ended.add(int(process.name))
+            continue
+        if session == leader:
+            if state in "ZX" and threads <= 1:
+                ended.add(int(process.name))
+            else:
+                living.append(int(process.name))
+    return living, ended
 
 
 def overfull(workspace: Path) -> str | None:

@@ -28,7 +28,7 @@ from engine.scorer.importing import Importing
 from engine.scorer.problem import Problem, Suite
 
 if TYPE_CHECKING:
-    from engine.scorer.bench import Bench, Emit, Options
+    from engine.scorer.bench import Bench, Emit, Options, Recorded
 
 # What a candidate cannot cause in the judge: the disk is full, read-only or over quota, memory or descriptors are out.
 HOST_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -68,10 +68,8 @@ class Server:
         if operation == "build":
             return self._build(request, chosen)
         bench = self._bench(request, chosen)
-        options = _options(bench.judge.problem, request)
-        # Pairs share their moment, and are more alike on cores that sleep between calls than on ones that just woke.
-        with bench.device.awake() if options.patience_s else contextlib.nullcontext():
-            return self._measured(operation, request, bench, options, emit)
+        options = _options(bench, request)
+        return self._measured(operation, request, bench, options, emit)
 
     def _measured(
         self, operation: Any, request: Mapping[str, Any], bench: Bench, options: Options, emit: Emit
@@ -159,9 +157,10 @@ def _open(chosen: Problem, threads: int, children: Children) -> Bench:
     return Bench(open_device(chosen, threads), children)
 
 
-def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:
+def _options(bench: Bench, request: Mapping[str, Any]) -> Options:
     from engine.scorer import evaluate
 
+    chosen = bench.judge.problem
     suite = request.get("suite", "full")
     if suite not in ("quick", "full"):
         raise UsageError(f"suite = {suite!r} is not quick or full")
@@ -173,7 +172,18 @@ def _options(chosen: Problem, request: Mapping[str, Any]) -> Options:
         call_timeout_s=float(request.get("call_timeout_s") or 60.0),
         unsafe=bool(request.get("unsafe_no_sandbox", False)),
         patience_s=float(request.get("patience_s") or 0.0),
+        recorded=_recorded(bench, request.get("recorded") or {}),
     )
+
+
+def _recorded(bench: Bench, said: Mapping[str, Any]) -> Recorded | None:
+    """What is on record, None without one or when that is of another device."""
+    from engine.scorer.bench import Recorded
+
+    if said.get("device") != bench.device.label():
+        return None
+    latencies = {str(name): float(us) for name, us in said.get("latency_us", {}).items() if us}
+    return Recorded(latencies, str(said.get("source_hash", "")), float(said.get("patience_s") or 0.0))
 
 
 def _needed(request: Mapping[str, Any], key: str) -> Any:

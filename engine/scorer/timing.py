@@ -1,8 +1,8 @@
 """How many calls are timed, in how many passes, and what is reported of them.
 
-One rule: the low end of calls that were each checked. Noise on a shared machine only ever adds time, so the low
-end repeats best (we measured a CV of 0.9 % for minima where medians had 7.3 %); it would be unsafe
-if a skipped call could hide among the fast ones, which is why every timed call is checked.
+One rule: a low quantile of calls that were each checked, and of passes. Noise on a shared machine only ever adds time,
+so the low end repeats best; it would be unsafe if a skipped call could hide among the fast ones, which is why every
+timed call is checked. Not the least: where a quiet moment is rare the least is luck, and falls with every try.
 
 A pass is a fresh process that runs every configuration for a moment. Several passes lie seconds apart and in several
 processes, where calls in a row would share one bad moment and one heap.
@@ -10,6 +10,7 @@ processes, where calls in a row would share one bad moment and one heap.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from engine.scorer.problem import Configuration
 
 QUANTILE = 0.2
 SLOW_US = 80_000.0
-# Two figures of one configuration agree up to here.
+# A measured geomean agrees with a recorded one up to here.
 AGREED = 1.05
+# So many passes at least, whose geomeans have so small a standard error (relative), repeat.
+REPEATS, PRECISE = 3, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,37 +78,55 @@ def quantile(values: Sequence[float], q: float = QUANTILE) -> float:
 
 
 def summarise(shape: Configuration, passes: Sequence[Sequence[float]]) -> Timing:
-    """The figure of one configuration from the timed calls of its passes (microseconds): the best pass counts.
+    """The figure of one configuration from the timed calls of its passes (microseconds).
 
-    Each pass is worth its low quantile; the spread is that of all calls.
+    Each pass is worth its low quantile, and the figure is the low quantile of the passes; the spread is that of all
+    calls.
     """
-    latency = min(quantile(calls) for calls in passes)
+    latency = quantile([quantile(calls) for calls in passes])
     rates = [shape.flops / (us * 1e6) for calls in passes for us in calls]
     std = statistics.stdev(rates) if len(rates) > 1 else None
     return Timing(latency, shape.flops / (latency * 1e6), std, len(rates))
+
+
+def agree(figures: Sequence[Sequence[float]], recorded: Sequence[float]) -> bool:
+    """Whether what was measured is what was recorded, in the geomean, either way.
+
+    `figures` has the passes' figures of each configuration, `recorded` one latency of each.
+    """
+    apart = [math.log(quantile(own) / us) for own, us in zip(figures, recorded, strict=True)]
+    return abs(statistics.fmean(apart)) <= math.log(AGREED)
+
+
+def repeat(figures: Sequence[Sequence[float]]) -> bool:
+    """Whether the passes agree with each other: by the standard error of their geomeans."""
+    geomeans = [statistics.fmean(map(math.log, one)) for one in zip(*figures, strict=True)]
+    return len(geomeans) >= REPEATS and statistics.stdev(geomeans) <= PRECISE * math.sqrt(len(geomeans))
 
 
 @dataclass(slots=True)
 class Passes:
     """What was measured of one configuration: the calls of each pass (microseconds), and the largest error.
 
-    `quiet` has the best call of each pass in which nobody else worked on the device's cores before and after it.
+    `quiet` counts the passes with a call before and after which nobody else worked on the device's cores.
     """
 
     calls: list[list[float]] = field(default_factory=list)
-    quiet: list[float] = field(default_factory=list)
+    quiet: int = 0
     error: float = 0.0
 
-    def add(self, calls: Sequence[tuple[float, bool]], error: float) -> float | None:
-        """One more pass: the time of each call and whether it was quiet. Its figure when it is the best so far."""
-        earlier = [quantile(c) for c in self.calls]
+    def add(self, calls: Sequence[tuple[float, bool]], error: float) -> None:
+        """One more pass: the time of each call and whether it was quiet."""
         self.calls.append([us for us, _ in calls])
-        self.quiet.extend(sorted(us for us, quiet in calls if quiet)[:1])
+        self.quiet += any(quiet for _, quiet in calls)
         self.error = max(self.error, error)
-        figure = quantile(self.calls[-1])
-        return figure if not earlier or figure < min(earlier) else None
 
-    def settled(self, passes: int) -> bool:
-        """Whether so many quiet passes agree on the best figure: one call may have been disturbed in its middle."""
-        best = min(quantile(calls) for calls in self.calls)
-        return sum(us <= best * AGREED for us in self.quiet) >= passes
+    @property
+    def figures(self) -> list[float]:
+        """What each pass is worth, in microseconds."""
+        return [quantile(calls) for calls in self.calls]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether most passes had company."""
+        return 2 * self.quiet < len(self.calls)

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from engine.record.events import VersionCommitted
 from engine.record.journal import Journal
 from engine.record.run import create_run
 from engine.record.scores import ConfigurationScore, Integrity, Score
+from engine.scorer import intake
 
 SHAPE = """
 name = "nano"
@@ -171,25 +174,44 @@ def test_bench_measures_files_folders_versions_and_every_baseline_in_the_same_ro
     avo("bench", "ghost@v0", *words).refused(2, "no run 'ghost'")
 
 
-def test_a_version_that_is_scored_again_is_compared_with_its_record(avo, nano):
-    folder = create_run(avo.runs, "nano", "made")
-    rows = tuple(ConfigurationScore(name, True, 0.001, 0.0, 1.0) for name in ("full_64", "causal_64"))
-    report = Integrity(tier="bubblewrap", quiet=False)
-    score = Score("nano", True, "ok", "", "here", 1.0, rows, geomean_tflops=0.001, integrity=report)
+def recorded_run(runs, device, latency_us):
+    """A run "made" whose v0 is on record with a latency in each of nano's configurations."""
+    files = {"attention.cpp": PLAIN.encode()}
+    rows = tuple(ConfigurationScore(n, True, 0.001, 0.0, latency_us) for n in ("full_64", "causal_64"))
+    score = Score("nano", True, "ok", "", device, 1.0, rows, geomean_tflops=0.001, source_hash=intake.hash_of(files))
+    score = replace(score, integrity=Integrity(tier="bubblewrap", quiet=False))
+    folder = create_run(runs, "nano", "made")
     lineage = Lineage.create(folder.lineage)
-    commit = lineage.commit({"attention.cpp": PLAIN.encode()}, version=0, parent=None, score=score, message="the seed")
+    commit = lineage.commit(files, version=0, parent=None, score=score, message="the seed")
     with Journal.create(folder.journal, "made") as journal:
         journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
-    words = ("score", "made@v0", "--problem", str(nano), "--no-baselines")
-    found = avo(*words, "--json").json
+
+
+def test_a_version_that_is_scored_again_is_compared_with_its_record(avo, nano, tmp_path):
+    recorded_run(avo.runs, "here", 1.0)
+    words = ("--problem", str(nano), "--no-baselines")
+    found = avo("score", "made@v0", *words, "--json").json
     assert found["recorded"]["geomean_tflops"] == 0.001
-    said = avo(*words, "--configuration", "full_64")
+    said = avo("score", "made@v0", *words, "--configuration", "full_64")
     assert said.code == 0
-    assert re.search(
-        r"^recorded   1 GFLOPS, now [0-9.]+x of it \(others used this machine's cores then", said.out, re.M
-    )
-    plain = avo("score", str(nano / "seed"), "--problem", str(nano), "--no-baselines", "--json").json
-    assert "recorded" not in plain
+    line = r"^recorded   1 GFLOPS, now [0-9.]+x of it \(others used this machine's cores then"
+    assert re.search(line, said.out, re.M)
+    out = tmp_path / "out"
+    assert avo("export", "made", "v0", "-o", str(out)).code == 0
+    assert re.search(line, avo("score", str(out), *words).out, re.M), "the record lies beside the sources"
+    (out / "attention.cpp").write_text(PLAIN + "// changed since\n")
+    assert "recorded" not in avo("score", str(out), *words, "--json").json
+    (out / "score.json").write_text("[1]")
+    assert avo("score", str(out), *words).code == 0, "somebody else's score.json is no record"
+    assert "recorded" not in avo("score", str(nano / "seed"), *words, "--json").json
+
+
+def test_a_recorded_version_is_measured_until_it_agrees_or_the_patience_is_up(avo, nano):
+    words = ("--problem", str(nano), "--no-baselines", "--json")
+    recorded_run(avo.runs, avo("score", str(nano / "seed"), *words).json["device"], 1e9)
+    begin = time.monotonic()
+    assert avo("score", "made@v0", *words, "--patience", "3").json["seconds"] >= 2.5
+    assert time.monotonic() - begin < 30.0
 
 
 def test_a_bench_has_the_baselines_that_the_problem_names_and_the_configurations_asked_for(avo, nano, tmp_path):

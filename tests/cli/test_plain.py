@@ -100,7 +100,7 @@ def test_looking_help_mistakes_and_leaving(avo, living):
             ("rollback", r"refused: .*vN"),
             ("direct", r"refused: the direction is empty"),
             ("direct -", r"refused: say the direction"),
-            ("direct " + "x" * 70_000, r"refused: the direction has 70,000 characters"),
+            ("direct " + "x" * 70_000, r"refused: the direction is longer than 64,000 characters"),
             ("limits", r"refused: name a limit"),
         ):
             viewer.say(line)

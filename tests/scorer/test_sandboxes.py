@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -193,6 +194,40 @@ def test_a_daemon_dies_with_the_command(box: Sandbox, workspace: Path):
         if before == after:
             break
         assert time.monotonic() < deadline, "the daemon still writes"
+
+
+def test_a_program_whose_first_thread_has_ended_is_killed_too(box: Sandbox, workspace: Path, tmp_path: Path):
+    """Linux shows it as a zombie while its other threads work on."""
+    code = """
+#include <pthread.h>
+#include <unistd.h>
+static void *work(void *none) { for (;;) usleep(1000); return none; }
+int main(void) {
+    pthread_t thread;
+    setpgid(0, 0);
+    if (pthread_create(&thread, NULL, work, NULL) == 0) write(1, "up\\n", 3), close(1), close(2);
+    pthread_exit(NULL);
+}
+"""
+    (workspace / "half.c").write_text(code)
+    subprocess.run(["cc", "-pthread", "-o", workspace / "half", workspace / "half.c"], check=True, timeout=60)
+    job = boxes.confine(box, ["sh", "-c", "./half & sleep 30"], writable=workspace)
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        job.argv,
+        env=job.env,
+        cwd=job.cwd,
+        pass_fds=(*job.pass_fds, write),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    os.close(write)
+    assert process.stdout is not None
+    with process.stdout, os.fdopen(read, "rb") as held:
+        assert process.stdout.readline() == b"up\n"
+        boxes.kill(process.pid)
+        process.wait()
+        assert select.select([held], [], [], 5.0)[0], "its other thread outlived the kill"
 
 
 def test_a_fork_storm_ends_at_a_limit(box: Sandbox, workspace: Path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +103,9 @@ class CudaDevice:
         """What NVML says of this device now."""
         return self._sensors.read()
 
-    def awake(self) -> AbstractContextManager[None]:
-        """A block of calls keeps a GPU busy by itself."""
-        return nullcontext()
-
-    def await_quiet(self, seconds: float, check: Callable[[], None]) -> bool:
+    def disturbed(self) -> bool:
         """A GPU is nobody else's while it is measured."""
-        return True
+        return False
 
     def profile(self, bench: Bench, source: Path, options: Options, emit: Emit) -> dict[str, Any]:
         """What ptxas says, what the machine code is made of, and how far each configuration is from the roofline."""
