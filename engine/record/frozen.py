@@ -106,5 +106,7 @@ else:
                 body.append(f"    put_{name}(self, {value})\n")
             else:
                 body.append(f"    put(self, {name!r}, {value})\n")
-        exec(f"def __init__({', '.join(given)}):\n{''.join(body) or '    pass'}", known)  # noqa: S102 - our own fields
+        source = f"def __init__({', '.join(given)}):\n{''.join(body) or '    pass'}"
+        # Compiled first: a Ctrl-C within exec() of a string makes Python kill itself at its end, whoever caught it.
+        exec(compile(source, f"<{cls.__name__}>", "exec"), known)  # noqa: S102 - our own fields
         return known["__init__"]

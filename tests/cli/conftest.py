@@ -67,7 +67,7 @@ class Shell:
         }
 
     def popen(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start `avo`. A score waits for quiet only where a test asks for it: these machines have little of it."""
+        """Start `avo`. A score is measured for long only where a test asks for it."""
         if words[:1] == ("score",) and "--patience" not in words:
             words = (*words, "--patience", "0")
         piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -102,8 +102,8 @@ def test_leaving_lines_early_takes_the_laid_out_run_away(avo, tmp_path):
             assert process.stdout.readline().startswith("replay of run mha_cuda-h200")
             assert left_over(tmp_path / "scratch")
             process.send_signal(number)
-            process.communicate(timeout=30)
-        assert process.returncode == code
+            said = process.communicate(timeout=30)
+        assert process.returncode == code, said
         assert left_over(tmp_path / "scratch") == []
 
 

@@ -66,9 +66,9 @@ def test_a_direction_comes_from_words_standard_input_or_a_file(calm, tmp_path):
 def test_an_empty_or_huge_direction_is_refused_before_it_is_sent(calm, tmp_path):
     before = calm("commands", "alive", "--json").json
     calm("direct", "alive", "   ").refused(2, "empty")
-    calm("direct", "alive", "-", stdin="x" * 1_000_000).refused(2, "limit is 64,000")
+    calm("direct", "alive", "-", stdin="x" * 1_000_000).refused(2, "longer than 64,000 characters")
     (tmp_path / "big").write_text("word " * 250_000)
-    calm("direct", "alive", f"@{tmp_path / 'big'}").refused(2, "limit is 64,000")
+    calm("direct", "alive", f"@{tmp_path / 'big'}").refused(2, "longer than 64,000 characters")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00" * 10)
     calm("direct", "alive", f"@{tmp_path / 'binary'}").refused(2, "not text")
     calm("direct", "alive", "@/does/not/exist").refused(2, "No such file")
