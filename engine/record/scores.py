@@ -22,10 +22,10 @@ Stage = Literal["ok", "build", "check", "integrity", "time", "crash", "timeout"]
 class ConfigurationScore:
     """One configuration's outcome.
 
-    `latency_us` is the best process's low quantile of timed calls (on a GPU the median process's) and `tflops` the work
-    over it; `tflops_std` is the spread of the single calls; where one call was timed, that of the gate's rounds, None
-    without any. All are None when nothing was measured. `relative_error` is the largest row-relative L2 error against
-    the float64 reference.
+    `latency_us` is the low quantile (0.2) of processes, each worth that of its timed calls (on a GPU the median one of
+    a version's processes), and `tflops` the work over it. `tflops_std` is the spread of the single calls; where one
+    call was timed, that of the gate's rounds, None without any. All are None when nothing was measured.
+    `relative_error` is the largest row-relative L2 error against the float64 reference.
     """
 
     name: str
