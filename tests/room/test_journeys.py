@@ -164,9 +164,13 @@ def test_the_terminal_is_given_back_after_a_crash(run: RunFolder):
 
 
 def test_native_writes_to_stderr_do_not_reach_the_screen(run: RunFolder, home: Path):
+    # Written as soon as the room has taken the process's standard error away from the terminal.
     code = (
-        "import os, threading; from pathlib import Path; from avo_tui.attach import main; from engine.record.run import RunFolder\n"
-        "threading.Timer(1.0, lambda: os.write(2, b'CUDA SAYS BOO')).start()\n"
+        "import os, threading, time; from pathlib import Path; from avo_tui.attach import main; from engine.record.run import RunFolder\n"
+        "def says(terminal):\n"
+        "    while os.path.samestat(os.fstat(2), terminal): time.sleep(0.02)\n"
+        "    os.write(2, b'CUDA SAYS BOO')\n"
+        "threading.Thread(target=says, args=(os.fstat(2),), daemon=True).start()\n"
         f"main(RunFolder(Path({str(run.path)!r})))\n"
     )
     with Terminal([sys.executable, "-c", code], width=100, height=30) as t:
