@@ -66,10 +66,13 @@ class RunTrials:
 
     @property
     def patience_s(self) -> float:
-        """How long figures that are kept may be measured. A GPU is nobody else's meanwhile, and its figures repeat."""
-        if self._session.problem.device != "cpu":
-            return 0.0
-        return pairing.patience_s(self._session.config.scorer.patience_s, self.seconds_left)
+        """How long figures that are kept may be measured now; less in a run that ends soon."""
+        return pairing.patience_s(self._whole_patience_s, self.seconds_left)
+
+    @property
+    def _whole_patience_s(self) -> float:
+        """A GPU is nobody else's while it is measured, and its figures repeat."""
+        return self._session.config.scorer.patience_s if self._session.problem.device == "cpu" else 0.0
 
     # --- evaluate ------------------------------------------------------------------------
 
@@ -321,7 +324,8 @@ class RunTrials:
         candidate = intake.store(files, self._candidates)
         self._session.doing("scoring the seed")
         async with self._scorers.lane(first=True) as host:
-            score = await host.score(candidate.folder, patience_s=self.patience_s, on_event=self.on_event)
+            # Neither rounds nor a second evaluation will mend what a bad moment makes of it.
+            score = await host.score(candidate.folder, patience_s=self._whole_patience_s, on_event=self.on_event)
         log = self._keep(Path("attempts") / "a0.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
         if not score.correct:
