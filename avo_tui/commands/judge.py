@@ -44,7 +44,7 @@ def score(arguments: Namespace) -> int:
             "configurations": chosen,
             "baselines": not arguments.no_baselines,
             "patience_s": PATIENCE_S if arguments.patience is None else arguments.patience,
-            "recorded": _record(recorded, arguments.patience),
+            "recorded": _for_the_scorer(recorded, arguments.patience),
             "threads": arguments.threads,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
@@ -108,7 +108,7 @@ def _recorded(source: str, runs: str | None, problem: Problem) -> Score | None:
     return score if score.problem == problem.name and (score.source_hash or not path.exists()) else None
 
 
-def _record(recorded: Score | None, asked_s: float | None) -> dict[str, Any] | None:
+def _for_the_scorer(recorded: Score | None, asked_s: float | None) -> dict[str, Any] | None:
     """What the scorer is told of a record: whose figures they are, and how long to measure until they agree."""
     if recorded is None:
         return None

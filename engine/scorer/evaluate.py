@@ -34,7 +34,7 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
     try:
         candidate = intake.take(source, bench.judge.problem)
         built = _build(bench, candidate, options, emit)
-        asked = _of_record(options, candidate)
+        asked = _options_for(options, candidate)
         timings = measure(bench, lambda: bench.device.start(built, bench.children), asked, emit, tally)
     except CandidateFailed as failed:
         failure, log = failed.failure, failed.log
@@ -97,7 +97,7 @@ def baseline_score(bench: Bench, name: str, options: Options, emit: Emit) -> Sco
     )
 
 
-def _of_record(options: Options, candidate: Candidate) -> Options:
+def _options_for(options: Options, candidate: Candidate) -> Options:
     """The options, without a record that is another candidate's and with the patience for one that is this one's."""
     recorded = options.recorded
     if recorded is None or recorded.source_hash not in ("", candidate.hash):

@@ -180,5 +180,5 @@ def test_a_record_of_another_device_or_of_other_sources_is_none() -> None:
     assert serve._recorded(bench, {}) is None
     options = Options((), "full", patience_s=10.0, recorded=recorded)
     own, other = (Candidate({}, (), hash_) for hash_ in ("abc", "abd"))
-    assert evaluate._of_record(options, own).patience_s == 30.0
-    assert evaluate._of_record(options, other) == replace(options, recorded=None)
+    assert evaluate._options_for(options, own).patience_s == 30.0
+    assert evaluate._options_for(options, other) == replace(options, recorded=None)
