@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -222,3 +223,27 @@ async def test_a_command_has_no_network_unless_the_run_allows_it(bench: Bench):
         done = await bench.call("shell", command=f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected")
     assert not done.ok
     assert "connected" not in done.text.splitlines()
+
+
+# Each link forks the next one and ends at once, in a group of its own; whoever lives holds the pipe.
+CHAIN = """
+import os, time
+if os.fork():
+    os._exit(0)
+os.setpgid(0, 0)
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    time.sleep(0.001)
+"""
+
+
+def test_a_chain_of_forks_does_not_outrun_the_warden():
+    read, write = os.pipe()
+    ended = [sys.executable, "-I", "-S", warden.__file__, str(os.getpid()), "1000000", sys.executable, "-c", CHAIN]
+    with subprocess.Popen(ended, pass_fds=(write,)) as process:
+        os.close(write)
+        assert process.wait(30) == 0
+    with os.fdopen(read, "rb") as held:
+        assert select.select([held], [], [], 5.0)[0], "a process outlived its command"
