@@ -108,12 +108,16 @@ class Host:
         suite: str = "full",
         configurations: Sequence[str] | None = None,
         baselines: bool = False,
+        then_baselines: bool = False,
         patience_s: float = 0.0,
         on_event: OnEvent | None = None,
     ) -> Score:
-        """Build, check and time one candidate; figures may wait so many seconds for a quiet machine."""
+        """Build, check and time one candidate, for `patience_s` while its figures do not agree.
+
+        `then_baselines`: `baseline` is asked next, and what it needs may come while the candidate is built.
+        """
         fields = {"source": str(source), "suite": suite, "configurations": _list(configurations)}
-        more = {"baselines": baselines, "patience_s": patience_s}
+        more = {"baselines": baselines, "then_baselines": then_baselines, "patience_s": patience_s}
         return Score.from_json(await self._ask("score", {**fields, **more}, on_event))
 
     async def rounds(

@@ -325,7 +325,9 @@ class RunTrials:
         self._session.doing("scoring the seed")
         async with self._scorers.lane(first=True) as host:
             # Neither rounds nor a second evaluation will mend what a bad moment makes of it.
-            score = await host.score(candidate.folder, patience_s=self._whole_patience_s, on_event=self.on_event)
+            score = await host.score(
+                candidate.folder, then_baselines=True, patience_s=self._whole_patience_s, on_event=self.on_event
+            )
         log = self._keep(Path("attempts") / "a0.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
         if not score.correct:

@@ -11,10 +11,8 @@ import fcntl
 import mmap
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from engine.record.errors import ScorerError
 from engine.scorer.hands import Block, Hands, Request, Sample, secret
@@ -29,14 +27,17 @@ _RANDOM = random.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One call's tensors, where they lie, and the poison that its output held before the call."""
+    """One call: where its float32 tensors lie in the judge's memory, and the poison that its output held before it.
+
+    q and o are [batch, seqlen, heads_q, head_dim], k and v [batch, seqlen, heads_kv, head_dim], contiguous.
+    """
 
     shape: Configuration
     scale: float
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    o: Tensor
+    q: int
+    k: int
+    v: int
+    o: int
     request: Request
     poison: int
 
@@ -56,7 +57,7 @@ class Arena:
         self._bytes = {"in": q + 2 * kv, "out": q}
         self.sample = Sample()
 
-    def place(self, shape: Configuration, scale: float, shift: Tensor) -> Placement:
+    def place(self, shape: Configuration, scale: float, shift: Sequence[float]) -> Placement:
         """Lay out one call: fresh random inputs at fresh addresses, poison in the output, guards around everything.
 
         `shift` [heads_kv * head_dim] is added to every row of v.
@@ -64,43 +65,38 @@ class Arena:
         poison = 0x7FC00000 | (secret()[0] & 0x3FFFFF)
         offset = {name: self._starts[name] + GUARD_BYTES + _shift() for name in ("q", "k", "v", "o")}
         counts = {"q": shape.query_elements, "k": shape.key_elements, "v": shape.key_elements}
-        blocks = {name: Block(self._in_at + offset[name], count, None, 1) for name, count in counts.items()}
-        blocks["v"].shift, blocks["v"].period = shift.data_ptr(), shift.numel()
+        at = {name: (self._out_at if name == "o" else self._in_at) + offset[name] for name in offset}
+        blocks = {name: Block(at[name], count, None, 1) for name, count in counts.items()}
+        added = (ctypes.c_float * len(shift))(*shift)
+        blocks["v"].shift, blocks["v"].period = ctypes.addressof(added), len(shift)
         self._hands.fill(list(blocks.values()), threads=self._threads)
         for block in blocks.values():
             self._guard(block.out, block.count, poison)
-        self._hands.poison(
-            self._out_at + offset["o"] - GUARD_BYTES, shape.query_elements + 2 * (GUARD_BYTES // 4), poison
-        )
+        self._hands.poison(at["o"] - GUARD_BYTES, shape.query_elements + 2 * (GUARD_BYTES // 4), poison)
         self._hands.choose(self.sample, shape.query_elements)
         request = Request(
             *secret(), *(offset[n] for n in "qkvo"), shape.batch, shape.heads_q, shape.heads_kv, shape.seqlen,
             shape.head_dim, int(shape.causal), scale, 0,
         )  # fmt: skip
-        tensors = {name: self._view(name, offset[name], shape) for name in ("q", "k", "v", "o")}
-        return Placement(shape, request.scale, **tensors, request=request, poison=poison)
-
-    def output_address(self, placement: Placement) -> int:
-        """Where the output of a call begins, in the judge's address space."""
-        return self._out_at + int(placement.request.o)
+        return Placement(shape, request.scale, **at, request=request, poison=poison)
 
     def disturbed_guards(self, placement: Placement) -> int:
         """How many words beside the output were written."""
-        words, begin = GUARD_BYTES // 4, self.output_address(placement)
+        words, begin = GUARD_BYTES // 4, placement.o
         before = self._hands.disturbed(begin - GUARD_BYTES, words, placement.poison)
         return before + self._hands.disturbed(begin + 4 * placement.shape.query_elements, words, placement.poison)
 
     def remember(self, placement: Placement) -> None:
         """Take the sample now; for a trusted baseline, which answers only once it is done."""
-        self._hands.take(self.output_address(placement), self.sample)
+        self._hands.take(placement.o, self.sample)
 
     def changed_since_reply(self, placement: Placement) -> int:
         """How many sampled elements of the output changed after the worker said it was done."""
-        return self._hands.changed(self.output_address(placement), self.sample)
+        return self._hands.changed(placement.o, self.sample)
 
     def first_not_finite(self, placement: Placement) -> int | None:
         """Index of the first NaN or infinity in the output."""
-        return self._hands.first_not_finite(self.output_address(placement), placement.shape.query_elements)
+        return self._hands.first_not_finite(placement.o, placement.shape.query_elements)
 
     def close(self) -> None:
         """Release the descriptors; the memory goes with the last view of it."""
@@ -111,13 +107,6 @@ class Arena:
         words = 1024
         self._hands.poison(address - 4 * words, words, poison)
         self._hands.poison(address + 4 * count, words, poison)
-
-    def _view(self, name: str, offset: int, shape: Configuration) -> Tensor:
-        heads = shape.heads_q if name in "qo" else shape.heads_kv
-        memory = self._outputs if name == "o" else self._inputs
-        count = shape.batch * shape.seqlen * heads * shape.head_dim
-        flat = torch.frombuffer(memory, dtype=torch.float32, count=count, offset=offset)
-        return flat.view(shape.batch, shape.seqlen, heads, shape.head_dim)
 
 
 def _region(elements: int) -> int:

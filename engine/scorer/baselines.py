@@ -10,20 +10,19 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from engine.record.errors import ScorerError
 from engine.scorer.arena import Placement
-from engine.scorer.judge import Baseline, Judge
+from engine.scorer.judge import Judge
 
 if TYPE_CHECKING:
     from engine.scorer.device import Judges
+    from engine.scorer.reference import Baseline
 
 PREFIX = "baseline:"
 
 
 class LocalWorker:
-    """Answers calls with a baseline, as a worker would."""
+    """Answers calls with a baseline, as a worker would. It loads torch; nothing else here does."""
 
     def __init__(self, judge: Judge, name: str) -> None:
         self._judge = judge
@@ -31,12 +30,16 @@ class LocalWorker:
 
     def run(self, placement: Placement, timeout_s: float) -> float:
         """One timed call; returns microseconds."""
-        q, k, v, scale = placement.q, placement.k, placement.v, placement.scale
+        import torch
+
+        from engine.scorer.reference import views
+
+        seen, causal, scale = views(placement), placement.shape.causal, placement.scale
         with torch.inference_mode():
             begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-            out = self._function(q, k, v, placement.shape.causal, scale)
+            out = self._function(seen.q, seen.k, seen.v, causal, scale)
             elapsed_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - begin
-        placement.o.copy_(out)
+        seen.o.copy_(out)
         self._judge.arena.remember(placement)
         return elapsed_ns / 1e3
 
@@ -59,5 +62,7 @@ def names(judge: Judges, chosen: Sequence[str] | None) -> list[str]:
 
 def every(judge: Judges, sources: Sequence[str]) -> list[str]:
     """`sources` with "baseline:*" replaced by each baseline that this machine has."""
+    if f"{PREFIX}*" not in sources:
+        return list(sources)
     known = [f"{PREFIX}{name}" for name in judge.baselines()]
     return [name for source in sources for name in (known if source == f"{PREFIX}*" else [source])]

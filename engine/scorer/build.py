@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.record.errors import ScorerError
-from engine.scorer import sandbox
+from engine.scorer import remarks, sandbox
 from engine.scorer import toolchain as tools
 from engine.scorer.children import Children
 from engine.scorer.failure import fail
@@ -30,11 +30,12 @@ SAID_AT_ONCE = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A loadable library, how long its build took (0 from the cache), and what the compiler said."""
+    """A loadable library, how long its build took (0 from the cache), what the compiler said, and its remarks."""
 
     library: Path
     seconds: float
     log: str
+    remarks: str
     cached: bool
 
 
@@ -45,27 +46,30 @@ def build(
     children: Children,
     *,
     timeout_s: float,
-    telling: tuple[str, ...] = (),
     heard: Callable[[str], None] | None = None,
 ) -> Built:
     """Compile and link a candidate. Raises CandidateFailed, stage build or timeout.
 
-    `telling` are flags that make the compiler say more and leave its code as it is; `heard` gets what it says, line
-    by line, while it works.
+    `heard` gets what the compiler says beside its remarks, line by line, while it works.
     """
     header = problem.header.read_bytes() if problem.header.exists() else b""
-    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *telling)
+    flags = (*problem.build.flags, *candidate.flags, *toolchain.linking, *toolchain.telling)
     key = toolchain.key(candidate.hash, header, *flags)
     library, notes = toolchain.cache / f"candidate-{key}.so", toolchain.cache / f"candidate-{key}.json"
     if library.exists() and notes.exists():
-        return Built(library, 0.0, str(json.loads(notes.read_text("utf-8"))["log"]), cached=True)
+        return _built(library, 0.0, str(json.loads(notes.read_text("utf-8"))["log"]), cached=True)
     begin = time.monotonic()
     with tools.temporary(toolchain.cache) as folder:
         log = _compile(candidate, header, folder, (*flags,), problem, toolchain, children, timeout_s, heard)
         _publish(folder / "out" / "candidate.so", folder / "library", library, log)
         (folder / "notes").write_text(json.dumps({"log": log, "flags": flags}), "utf-8")
         (folder / "notes").rename(notes)
-    return Built(library, time.monotonic() - begin, log, cached=False)
+    return _built(library, time.monotonic() - begin, log, cached=False)
+
+
+def _built(library: Path, seconds: float, said: str, *, cached: bool) -> Built:
+    sieve = remarks.Sieve()
+    return Built(library, seconds, sieve(said), sieve.remarks, cached)
 
 
 def _compile(
@@ -99,23 +103,25 @@ def _compile(
         heard=_by_line(heard) if heard is not None else None,
     )
     log = clean(done.output)
+    told = remarks.Sieve()(log)
     if done.timed_out:
-        raise fail("timeout", f"the build took longer than {timeout_s:g} s and was stopped", log=log)
+        raise fail("timeout", f"the build took longer than {timeout_s:g} s and was stopped", log=told)
     if log.startswith(("bwrap: ", "confine: ")):
         raise ScorerError(f"the sandbox did not start the compiler: {one_line(log)}")
     if done.code != 0:
-        raise fail("build", one_line(log) or f"the compiler ended with status {done.code}", log=log)
+        raise fail("build", one_line(told) or f"the compiler ended with status {done.code}", log=told)
     return log
 
 
 def _by_line(heard: Callable[[str], None]) -> Callable[[bytes], None]:
-    """Hands over whole lines only, cleaned: an escape sequence may come in two pieces."""
-    waiting = bytearray()
+    """Hands over whole lines only, cleaned, without remarks: an escape sequence may come in two pieces."""
+    waiting, sieve = bytearray(), remarks.Sieve()
 
     def take(data: bytes) -> None:
         waiting.extend(data)
         if end := waiting.rfind(b"\n") + 1:
-            heard(clean(bytes(waiting[:end]), SAID_AT_ONCE))
+            if told := sieve(clean(bytes(waiting[:end]), SAID_AT_ONCE)):
+                heard(told)
             del waiting[:end]
 
     return take

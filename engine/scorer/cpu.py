@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,12 @@ from engine.scorer import toolchain as tools
 from engine.scorer.build import Built
 from engine.scorer.children import Children
 from engine.scorer.hands import Hands
+from engine.scorer.judge import Judge
 from engine.scorer.problem import Problem
 from engine.scorer.quiet import Neighbours
 from engine.scorer.timing import EVALUATE, ROUND
+from engine.scorer.truth import agreed
 from engine.scorer.worker import Runs, Worker
-
-with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-    warnings.simplefilter("ignore")
-    from engine.scorer.judge import Judge
 
 if TYPE_CHECKING:
     from engine.scorer.bench import Bench, Emit, Options
@@ -38,7 +36,7 @@ class CpuDevice:
     def __init__(self, problem: Problem, threads: int) -> None:
         self.toolchain = tools.find()
         self.hands = Hands(tools.hands(self.toolchain))
-        self.judge = Judge(problem, self.hands, threads)
+        self.judge = Judge(problem, self.hands, threads, agreed(problem, self.toolchain))
         self.limit_gflops: float | None = _limit(threads)
         self._runner = tools.runner(self.toolchain)
         pace = self.toolchain.cache / f"pace-{self.toolchain.key('pace')}"
@@ -55,6 +53,11 @@ class CpuDevice:
 
     def confinement(self) -> None:
         """Nothing to add: workers run in the tier that the report names."""
+
+    @cached_property
+    def memory_gb_s(self) -> float:
+        """What a copy through memory reaches, measured once."""
+        return self.hands.copy_gb_s(self.judge.threads)
 
     def baseline(self, name: str) -> Runs:
         """A baseline in the judge's process."""

@@ -20,7 +20,8 @@ from engine.scorer.worker import Runs
 
 if TYPE_CHECKING:
     from engine.scorer.bench import Bench, Emit, Options
-    from engine.scorer.judge import Baseline, Call, Full
+    from engine.scorer.judge import Call, Full
+    from engine.scorer.reference import Baseline
 
 
 class Judges(Protocol):

@@ -17,6 +17,7 @@ from engine.scorer import intake, integrity
 from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build
 from engine.scorer.failure import CandidateFailed, Failure
+from engine.scorer.importing import TORCH
 from engine.scorer.intake import Candidate
 from engine.scorer.measurement import measure
 from engine.scorer.problem import Configuration, Problem, Suite
@@ -35,6 +36,7 @@ def score(bench: Bench, source: Path, options: Options, emit: Emit, *, with_base
         candidate = intake.take(source, bench.judge.problem)
         built = _build(bench, candidate, options, emit)
         asked = _options_for(options, candidate)
+        TORCH.settle()
         timings = measure(bench, lambda: bench.device.start(built, bench.children), asked, emit, tally)
     except CandidateFailed as failed:
         failure, log = failed.failure, failed.log

@@ -200,6 +200,38 @@ double hands_peak(int threads, int milliseconds) {
     return flops / (double)(now_ns() - begin);
 }
 
+typedef struct { char *to; const char *from; size_t bytes; } CopyJob;
+
+static void *copy_part(void *argument) {
+    const CopyJob *job = argument;
+    memcpy(job->to, job->from, job->bytes);
+    return NULL;
+}
+
+/* Bytes read and written per nanosecond by the best of a few copies of `bytes`, shared by `threads`; 0 without memory. */
+double hands_copy_rate(int threads, size_t bytes) {
+    CopyJob jobs[256];
+    pthread_t ids[256];
+    double best = 0.0;
+    char *from = malloc(bytes), *to = malloc(bytes);
+    if (threads > 256) threads = 256;
+    if (from && to) memset(from, 1, bytes), memset(to, 1, bytes);
+    for (int copies = 0; from && to && copies < 4; ++copies) {
+        const int64_t begin = now_ns();
+        int started = 0;
+        for (; started < threads; ++started) {
+            const size_t at = bytes / threads * started, end = started + 1 < threads ? at + bytes / threads : bytes;
+            jobs[started] = (CopyJob){to + at, from + at, end - at};
+            if (pthread_create(&ids[started], NULL, copy_part, &jobs[started]) != 0) break;
+        }
+        for (int t = 0; t < started; ++t) pthread_join(ids[t], NULL);
+        const double rate = 2.0 * (double)bytes / (double)(now_ns() - begin);
+        if (started == threads && rate > best) best = rate;
+    }
+    free(from), free(to);
+    return best;
+}
+
 /* ---- Neighbours: who shares a core with us ---------------------------------------------------------------------
  *
  * On a core with two hardware threads (and in a virtual machine, whose owner lends one of them to somebody else) a busy

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DONE, TIMED_OUT, GONE, FORGED, NOT_STOPPED, BROKEN = range(6)
+COPIED_BYTES = 64 << 20
 _NULL = ctypes.c_void_p(None)
 
 
@@ -51,6 +52,15 @@ class Block(ctypes.Structure):
     )
 
 
+class Queries(ctypes.Structure):
+    """One position of the queries at an address, as inputs.c reads it."""
+
+    _fields_ = (
+        ("q", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("batch", "seqlen", "heads_q", "heads_kv", "head_dim", "position")),
+    )
+
+
 class Rows(ctypes.Structure):
     """Rows to check, as exact.c reads them: addresses of q, k, v and o, the shape, and where the errors go."""
 
@@ -80,11 +90,20 @@ class Hands:
         self._lib.hands_first_not_finite.restype = ctypes.c_int64
         self._lib.hands_peak.restype = ctypes.c_double
         self._lib.hands_pace.restype = ctypes.c_double
+        self._lib.hands_copy_rate.restype = ctypes.c_double
 
     def fill(self, blocks: Sequence[Block], *, threads: int) -> None:
         """Fresh N(0, 1) floats in every block."""
         seeds = (ctypes.c_uint64 * 16)(*secret(16))
         self._lib.hands_fill((Block * len(blocks))(*blocks), len(blocks), seeds, threads)
+
+    def heat(self, at: Queries, factor: float) -> None:
+        """Multiply one position's queries, in every batch and head."""
+        self._lib.hands_heat(ctypes.byref(at), ctypes.c_float(factor))
+
+    def align(self, at: Queries, keys: int, key: int, strength: float) -> None:
+        """Make one position's queries `strength` times the key at a position of k, which lies at the address `keys`."""
+        self._lib.hands_align(ctypes.byref(at), _at(keys), key, ctypes.c_float(strength))
 
     def row_errors(self, rows: Rows, *, threads: int) -> None:
         """Write the row-relative L2 error of each row against float64. Raises MemoryError."""
@@ -107,6 +126,10 @@ class Hands:
     def peak_gflops(self, threads: int, milliseconds: int = 40) -> float:
         """float32 GFLOPS that fused multiply-adds on registers reach now, on so many threads."""
         return float(self._lib.hands_peak(threads, milliseconds))
+
+    def copy_gb_s(self, threads: int) -> float:
+        """Bytes read and written by the best of a few copies of COPIED_BYTES, in 1e9 a second; 0 without memory."""
+        return float(self._lib.hands_copy_rate(threads, _size(COPIED_BYTES)))
 
     def pace(self, threads: int) -> float:
         """How long independent additions take, in dependent multiplications, on the busiest core we need; 0 unknown.

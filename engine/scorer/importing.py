@@ -1,6 +1,6 @@
-"""torch takes seconds to import, so a thread imports it while requests are read, the sandbox is attacked and the device
-wakes up; who asks for what needs none does not pay for it. One rule: what needs torch is imported after
-`Importing.wait`, never at the top of `serve.py`.
+"""torch takes seconds to import, so a thread imports it while the sandbox is attacked, a device wakes up or a candidate
+is built, and only where it is needed: a CUDA device, a baseline, a reference.py that the compiled truth was not yet
+compared with. One rule: what needs torch is imported after `TORCH.wait`, never at the top of what the CPU judge needs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class Importing:
         finally:
             gc.enable()
 
+    def settle(self) -> None:
+        """Return when no import is under way: it would take a core from what is to be measured."""
+        if self._thread is not None:
+            self._thread.join()
+
     def wait(self) -> None:
         """Return when torch is there. Raises ScorerError, one line, when it cannot be imported."""
         self.begin()
@@ -42,3 +47,6 @@ class Importing:
         if self._failure is not None:
             said = " ".join(str(self._failure).split()) or type(self._failure).__name__
             raise ScorerError(f"torch cannot be imported: {said}; install it (pip install torch)") from self._failure
+
+
+TORCH = Importing()

@@ -1,4 +1,5 @@
-/* What the judge draws for one call: its inputs, and which elements of its output are looked at early.
+/* What the judge draws for one call: its inputs, the rows that it makes telling, and which elements of its output are
+ * looked at early.
  * One rule: every byte comes from seeds that the kernel's own generator gave for this one call, so that nobody who saw
  * earlier calls knows anything of the next.
  */
@@ -142,4 +143,29 @@ void hands_fill(const Tensor *tensors, int count, const uint64_t *seeds, int thr
 /* `samples` random indices below `count`. */
 void hands_choose(uint32_t *where, size_t samples, uint64_t count, uint64_t seed) {
     for (size_t i = 0; i < samples; ++i) where[i] = (uint32_t)(((__uint128_t)splitmix(&seed) * count) >> 64);
+}
+
+/* One position of some queries [batch, seqlen, heads_q, head_dim]. */
+typedef struct { float *q; int batch, seqlen, heads_q, heads_kv, head_dim, position; } Queries;
+
+static float *queries_of(const Queries *at, int batch) {
+    return at->q + ((size_t)batch * at->seqlen + at->position) * at->heads_q * at->head_dim;
+}
+
+/* Multiply that position's queries, in every batch and head: their logits spread so much the more. */
+void hands_heat(const Queries *at, float factor) {
+    const size_t width = (size_t)at->heads_q * at->head_dim;
+    for (int b = 0; b < at->batch; ++b)
+        for (size_t i = 0; i < width; ++i) queries_of(at, b)[i] *= factor;
+}
+
+/* Make that position's queries `strength` times a key of k [batch, seqlen, heads_kv, head_dim], so that it stands out. */
+void hands_align(const Queries *at, const float *k, int key, float strength) {
+    const int group = at->heads_q / at->heads_kv, width = at->head_dim;
+    for (int b = 0; b < at->batch; ++b) {
+        const float *keys = k + ((size_t)b * at->seqlen + key) * at->heads_kv * width;
+        for (int h = 0; h < at->heads_q; ++h)
+            for (int d = 0; d < width; ++d)
+                queries_of(at, b)[(size_t)h * width + d] = keys[(size_t)(h / group) * width + d] * strength;
+    }
 }

@@ -7,22 +7,23 @@ same calls, with inputs from the same law, so a candidate cannot tell them apart
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from engine.record.errors import ConfigError
 from engine.scorer.arena import Arena, Placement
 from engine.scorer.failure import fail
-from engine.scorer.hands import Hands
+from engine.scorer.hands import Hands, Queries
+from engine.scorer.importing import TORCH
 from engine.scorer.problem import Configuration, Problem
 from engine.scorer.truth import open_truth
 from engine.scorer.worker import Runs
+
+if TYPE_CHECKING:
+    from engine.scorer.reference import Baseline, Reference
 
 _RANDOM = random.SystemRandom()
 NEEDLE_LOGIT = 24.0
@@ -31,7 +32,6 @@ SHIFT = 2.0
 SAMPLED_ROWS = 10
 
 Full = bool | Callable[[float], bool]
-Baseline = Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +44,18 @@ class Call:
 
 
 class Judge:
-    """Judges the candidates of one problem on this machine's CPU."""
+    """Judges the candidates of one problem on this machine's CPU; `agreement` is that of truth.py."""
 
-    def __init__(self, problem: Problem, hands: Hands, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def __init__(self, problem: Problem, hands: Hands, threads: int, agreement: Path) -> None:
         _keep_memory()
         self.problem, self.hands, self.threads = problem, hands, threads
-        self._module = load_reference(problem)
-        self._truth = open_truth(problem, self._module, hands, threads)
+        self._reference: Reference | None = None
+        self._truth = open_truth(problem, hands, threads, agreement, self._load)
         self.arena = Arena((*problem.configurations, *problem.holdouts), hands, threads)
 
     def baselines(self) -> dict[str, Baseline]:
         """The problem's own baselines by name."""
-        found: dict[str, Baseline] = getattr(self._module, "baselines", dict)()
-        return dict(found)
+        return self._load().baselines()
 
     def call(self, worker: Runs, shape: Configuration, *, timeout_s: float, full: Full = False) -> Call:
         """Ask for one call on fresh inputs and check its output: all rows when `full`, else a sample of every head.
@@ -71,13 +69,22 @@ class Judge:
         special = self._plant(placement)
         latency_us = worker.run(placement, timeout_s)
         self._check_protocol(placement)
-        positions = torch.arange(shape.seqlen) if is_full(full, latency_us) else _sample(shape, special)
+        positions = range(shape.seqlen) if is_full(full, latency_us) else _sample(shape, special)
         error = self._check_rows(placement, positions)
         return Call(latency_us, error, len(positions) * shape.batch * shape.heads_q)
 
     def close(self) -> None:
         """Release the shared memory."""
         self.arena.close()
+
+    def _load(self) -> Reference:
+        """reference.py, which few calls need: it takes torch."""
+        if self._reference is None:
+            TORCH.wait()
+            from engine.scorer.reference import Reference
+
+            self._reference = Reference(self.problem, self.threads)
+        return self._reference
 
     def _plant(self, placement: Placement) -> list[int]:
         """Make some rows telling: spread ones and needles, where one far key carries the row.
@@ -91,13 +98,12 @@ class Judge:
         spread = placement.scale * shape.head_dim**0.5
         for number, row in enumerate(hot):
             factor = HOT_STD if number == 0 else _RANDOM.choice((_log_uniform(1.0, HOT_STD), _log_uniform(0.01, 1.0)))
-            placement.q[:, row] *= factor / spread
+            self.hands.heat(_queries(placement, row), factor / spread)
         for row in needles:
             strength = _log_uniform(NEEDLE_LOGIT / 3, NEEDLE_LOGIT) / (placement.scale * shape.head_dim)
             reach = row + 1 if shape.causal else shape.seqlen
             key = _RANDOM.randrange(max(1, reach // 2)) if shape.causal else _RANDOM.randrange(reach)
-            aligned = placement.k[:, key].repeat_interleave(shape.heads_q // shape.heads_kv, dim=1)
-            placement.q[:, row] = aligned * strength
+            self.hands.align(_queries(placement, row), placement.k, key, strength)
         return rows
 
     def _check_protocol(self, placement: Placement) -> None:
@@ -109,29 +115,32 @@ class Judge:
             raise fail("integrity", f"it wrote {written} words outside its output", name, check="guards")
         if (index := self.arena.first_not_finite(placement)) is not None:
             where = _place(index, placement.shape)
-            bits = placement.o.view(-1)[index].view(torch.int32).item() & 0xFFFFFFFF
-            what = "was never written" if bits == placement.poison else "is not a finite number"
+            bits = ctypes.c_uint32.from_address(placement.o + 4 * index)
+            what = "was never written" if bits.value == placement.poison else "is not a finite number"
             raise fail("check", f"output element {where} {what}", name, check="finite")
 
-    def _check_rows(self, placement: Placement, positions: Tensor) -> float:
-        error = self._truth.errors(placement, positions)
-        largest = float(error.max())
-        if not largest <= self.problem.tolerance:
-            raise self._wrong(error, positions, placement)
-        return largest
+    def _check_rows(self, placement: Placement, positions: Sequence[int]) -> float:
+        errors = self._truth.errors(placement, positions)
+        tolerance = self.problem.tolerance
+        if bad := [row for row, error in enumerate(errors) if not error <= tolerance]:  # what is not a number, too
+            raise self._wrong(errors, bad, positions, placement)
+        return max(errors)
 
-    def _wrong(self, error: Tensor, positions: Tensor, placement: Placement) -> Exception:
-        """The failure for wrong rows, naming the worst and how many there are."""
-        bad = ~(error <= self.problem.tolerance)
-        b, p, h = (int(i) for i in torch.unravel_index(error.argmax(), error.shape))
-        heads = int(bad.any(0).any(0).sum())
-        largest = float(error.max())
+    def _wrong(
+        self, errors: Sequence[float], bad: Sequence[int], positions: Sequence[int], placement: Placement
+    ) -> Exception:
+        """The failure for wrong rows [batch, positions, heads_q], naming the worst and how many there are."""
+        heads = placement.shape.heads_q
+        touched = len({row % heads for row in bad})
+        worst = max(bad, key=lambda row: math.inf if math.isnan(errors[row]) else errors[row])
+        rest, head = divmod(worst, heads)
+        batch, number = divmod(rest, len(positions))
         reason = (
-            f"wrong in {int(bad.sum())} of {bad.numel()} rows checked ({heads} of {placement.shape.heads_q} heads): "
-            f"batch {b}, position {int(positions[p])}, head {h} has relative error {largest:.2g}, "
+            f"wrong in {len(bad)} of {len(errors)} rows checked ({touched} of {heads} heads): "
+            f"batch {batch}, position {positions[number]}, head {head} has relative error {errors[worst]:.2g}, "
             f"allowed {self.problem.tolerance:g}"
         )
-        return fail("check", reason, placement.shape.name, error=largest)
+        return fail("check", reason, placement.shape.name, error=errors[worst])
 
 
 def _keep_memory() -> None:
@@ -140,21 +149,6 @@ def _keep_memory() -> None:
     if hasattr(libc, "mallopt"):  # glibc: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
         libc.mallopt(-3, 1 << 30)
         libc.mallopt(-1, (1 << 31) - 1)
-
-
-def load_reference(problem: Problem) -> ModuleType:
-    """Load the problem's reference.py. Raises ConfigError when it cannot serve."""
-    spec = importlib.util.spec_from_file_location(f"avo_reference_{problem.name}", problem.reference)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{problem.reference}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"{problem.reference}: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "reference", None)):
-        raise ConfigError(f"{problem.reference}: it must define reference(q, k, v, positions, *, causal, scale)")
-    return module
 
 
 def is_full(full: Full, latency_us: float) -> bool:
@@ -166,17 +160,22 @@ def _log_uniform(low: float, high: float) -> float:
     return float(low * (high / low) ** _RANDOM.random())
 
 
-def _shifts(shape: Configuration) -> Tensor:
+def _queries(placement: Placement, position: int) -> Queries:
+    s = placement.shape
+    return Queries(placement.q, s.batch, s.seqlen, s.heads_q, s.heads_kv, s.head_dim, position)
+
+
+def _shifts(shape: Configuration) -> list[float]:
     """A constant added to V, in a random half of the heads: a wrong normaliser shows there, a missing key elsewhere."""
-    heads = torch.tensor([_RANDOM.choice((0.0, 0.0, SHIFT, -SHIFT)) for _ in range(shape.heads_kv)])
-    return heads.repeat_interleave(shape.head_dim).contiguous()
+    heads = [_RANDOM.choice((0.0, 0.0, SHIFT, -SHIFT)) for _ in range(shape.heads_kv)]
+    return [shift for shift in heads for _ in range(shape.head_dim)]
 
 
-def _sample(shape: Configuration, special: list[int]) -> Tensor:
+def _sample(shape: Configuration, special: list[int]) -> list[int]:
     """The positions to check in every batch and head: first, last, the planted ones and some random ones."""
     count = max(4, SAMPLED_ROWS // shape.batch)
     random_rows = (_RANDOM.randrange(shape.seqlen) for _ in range(count))
-    return torch.tensor(sorted({0, shape.seqlen - 1, *special, *random_rows}))
+    return sorted({0, shape.seqlen - 1, *special, *random_rows})
 
 
 def _place(index: int, shape: Configuration) -> str:

@@ -6,14 +6,11 @@ One rule: facts are measured or read from the machine and the binary; a fact tha
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from engine.record.scores import geomean
 from engine.scorer import hotspots, intake, machine, remarks
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from engine.scorer.cpu import CpuDevice
 
 Facts = dict[str, float | bool | str]
-COPIED_BYTES = 64 << 20
 COLUMNS = {
     "cycles": "instr/cyc",
     "l1_misses": "L1 misses",
@@ -75,8 +71,7 @@ def profile(bench: Bench, device: CpuDevice, source: Path, options: Options, emi
     try:
         candidate = intake.take(source, bench.judge.problem)
         problem = bench.judge.problem
-        telling = remarks.flags(toolchain.version)
-        built = build(candidate, problem, toolchain, bench.children, timeout_s=options.build_timeout_s, telling=telling)
+        built = build(candidate, problem, toolchain, bench.children, timeout_s=options.build_timeout_s)
         seen = _watch(bench, device, built, options, emit)
         facts["machine.peak_gflops"] = round(max(float(facts["machine.peak_gflops"]), seen.peak_gflops), 1)
         facts.update(_parallel_fact(bench, built, options))
@@ -88,8 +83,9 @@ def profile(bench: Bench, device: CpuDevice, source: Path, options: Options, emi
     facts.update(code_facts(listing, found) | counter_facts(seen))
     facts.update(_score_facts({m.shape.name: m.gflops for m in seen.measured}, facts))
     flags = (*problem.build.flags, *candidate.flags)
-    told = remarks.read(built.log, tuple(candidate.files))
-    own = "\n".join(line for line in built.log.splitlines() if line.startswith(tuple(candidate.files)))
+    told = remarks.read(built.remarks, tuple(candidate.files))
+    said = (*built.log.splitlines(), *built.remarks.splitlines())
+    own = "\n".join(line for line in said if line.startswith(tuple(candidate.files)))
     return {"text": _text(bench, flags, facts, seen, listing, found, told), "facts": facts, "log": own}
 
 
@@ -102,19 +98,8 @@ def machine_facts(device: CpuDevice) -> Facts:
     facts.update({f"machine.{f}": machine.has(f) for f in ("avx2", "fma")})
     facts["machine.avx512"] = machine.has("avx512f")
     facts["machine.peak_gflops"] = round(max(device.hands.peak_gflops(device.judge.threads) for _ in range(3)), 1)
-    facts["machine.memory_gb_s"] = round(_memory_gb_s(), 1)
+    facts["machine.memory_gb_s"] = round(device.memory_gb_s, 1)
     return facts
-
-
-def _memory_gb_s() -> float:
-    """Bytes read and written by the best of a few copies between two blocks of COPIED_BYTES, in 1e9 a second."""
-    here, there = (torch.zeros(COPIED_BYTES, dtype=torch.uint8) for _ in range(2))
-    best = 0.0
-    for _ in range(4):
-        begin = time.perf_counter()
-        there.copy_(here)
-        best = max(best, 2 * COPIED_BYTES / (time.perf_counter() - begin) / 1e9)
-    return best
 
 
 def _watch(bench: Bench, device: CpuDevice, built: Built, options: Options, emit: Emit) -> Watched:
@@ -198,11 +183,11 @@ def _score_facts(speeds: dict[str, float], facts: Facts) -> Facts:
 
 
 def _parallel_fact(bench: Bench, built: Built, options: Options) -> Facts:
-    """Speed-up from one thread to all, per thread, on the cheapest configuration."""
+    """Speed-up from one thread to all, per thread, on the problem's cheapest configuration."""
     threads = bench.judge.threads
     if threads < 2:
         return {}
-    shape = min(options.configurations, key=lambda c: c.unmasked_flops)
+    shape = min(bench.judge.problem.configurations, key=lambda c: c.unmasked_flops)
     latency = {}
     for count in (1, threads):
         worker = bench.device.start(built, bench.children, threads=count)

@@ -42,6 +42,31 @@ def flags(compiler: str) -> tuple[str, ...]:
     return CLANG if "clang" in compiler else GCC
 
 
+class Sieve:
+    """Parts what a compiler says from its remarks; called with whole lines as they come, returns the rest of them.
+
+    A line that begins with a blank belongs to the one before it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._remarking = False
+
+    def __call__(self, text: str) -> str:
+        """What is not a remark."""
+        rest: list[str] = []
+        for line in text.splitlines(keepends=True):
+            if not line.startswith((" ", "\t")):
+                self._remarking = _REMARK.match(line) is not None
+            (self._kept if self._remarking else rest).append(line)
+        return "".join(rest)
+
+    @property
+    def remarks(self) -> str:
+        """All that was held back."""
+        return "".join(self._kept)
+
+
 def read(log: str, own: Collection[str]) -> list[Remark]:
     """The remarks on the candidate's own files, by line."""
     said: dict[tuple[str, int], list[str]] = {}

@@ -162,18 +162,21 @@ def _block(
     options: Options,
     failures: list[Failure | None],
 ) -> dict[int, list[float]]:
-    """One configuration: each source once to warm up, then there and back; each turn may begin with a rest."""
+    """One configuration: each source there and back, after one call to warm up; each turn may begin with a rest.
+
+    Of a slow one the first call is the way there.
+    """
     times: dict[int, list[float]] = {}
-    left: dict[int, int] = {}
+    left: dict[int, tuple[int, int]] = {}
     for at in order:
         _rest(bench, options.rest_s)
         first = _call(bench, workers, at, shape, options, failures)
         if first is not None:
-            more = bench.device.pairing.more_calls(first)
-            times[at], left[at] = ([first], 0) if more == 0 else ([], more)
-    for half in (order, tuple(reversed(order))):
+            left[at] = bench.device.pairing.in_a_half(first)
+            times[at] = [first] if left[at][0] == 0 else []
+    for way, half in enumerate((order, tuple(reversed(order)))):
         for at in half:
-            share = (left.get(at, 0) + 1) // 2
+            share = left[at][way] if at in left else 0
             if share:
                 _rest(bench, options.rest_s)
             for _ in range(share):

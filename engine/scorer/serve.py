@@ -24,7 +24,7 @@ from engine.scorer import machine, problem, sandbox
 from engine.scorer import toolchain as tools
 from engine.scorer.children import Children, become_subreaper
 from engine.scorer.failure import Cancelled
-from engine.scorer.importing import Importing
+from engine.scorer.importing import TORCH
 from engine.scorer.problem import Problem, Suite
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ OPERATIONS = ("score", "rounds", "profile", "baseline", "build", "probe")
 
 
 class Server:
-    """Answers requests one at a time; keeps torch, the toolchain and one judge per problem."""
+    """Answers requests one at a time; keeps the toolchain and one judge per problem."""
 
     def __init__(self) -> None:
         become_subreaper()
-        self.torch = Importing()
         self.children = Children(sandbox.unchosen())
         self._benches: dict[tuple[str, str, int], Bench] = {}
         self._programs: tuple[Path, ...] = ()  # ours in the build cache
@@ -62,8 +61,8 @@ class Server:
             return self._probe(request)
         chosen = problem.load(_needed(request, "problem"))
         self._look_at_the_cache()
-        if operation != "build":
-            self.torch.begin()
+        if operation != "build" and _needs_torch(request, chosen):
+            TORCH.begin()
         self.children.sandbox = sandbox.choose(unsafe=bool(request.get("unsafe_no_sandbox", False)))
         if operation == "build":
             return self._build(request, chosen)
@@ -115,7 +114,7 @@ class Server:
                 from engine.scorer.cuda import driver
 
                 driver.wake()
-            self.torch.wait()
+                TORCH.wait()
             self._benches[key] = _open(chosen, threads, self.children)
         return self._benches[key]
 
@@ -137,6 +136,18 @@ class Server:
             "cache": str(toolchain.cache),
             "sandbox": _sandbox(),
         }
+
+
+def _needs_torch(request: Mapping[str, Any], chosen: Problem) -> bool:
+    """Whether torch will be wanted, so that it can come while something else is done."""
+    asked = request.get("op") == "baseline" or request.get("baselines") or request.get("then_baselines")
+    if chosen.device == "cuda" or asked:
+        return True
+    from engine.scorer.baselines import PREFIX
+    from engine.scorer.truth import needs_reference
+
+    sources = [str(source) for source in request.get("sources") or ()]
+    return any(source.startswith(PREFIX) for source in sources) or needs_reference(chosen, tools.find())
 
 
 def _sandbox() -> dict[str, Any]:
@@ -208,7 +219,6 @@ def main(arguments: Sequence[str]) -> int:
 
         return spool.main(server, list(arguments[1:]))
     if "--serve" in arguments:
-        server.torch.begin()  # who serves will be asked to measure
         return _serve(server, out)
     return _one_shot(server, out)
 

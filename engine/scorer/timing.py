@@ -29,7 +29,8 @@ REPEATS, PRECISE = 3, 0.01
 class Plan:
     """How long one configuration may be timed in one process. The count never falls below `least` for a fast one.
 
-    An evaluation makes `passes` of them while it is younger than `seconds`.
+    An evaluation makes `passes` of them while it is younger than `seconds`. In a paired round, whose ratio cancels what
+    both sides pay alike, a first call of `warm_us` and more needs no other before it.
     """
 
     budget_us: float
@@ -37,6 +38,17 @@ class Plan:
     most: int
     passes: int = 1
     seconds: float = 0.0
+    warm_us: float = math.inf
+
+    def in_a_half(self, first_us: float) -> tuple[int, int]:
+        """Timed calls of a source on the way there and on the way back, beside a first one of `first_us`.
+
+        0 there: that first one is the call on the way there.
+        """
+        more = self.more_calls(first_us)
+        if first_us >= self.warm_us:
+            return 0, min(more, 1)
+        return (more + 1) // 2, (more + 1) // 2
 
     def more_calls(self, first_us: float) -> int:
         """Timed calls to make after a first one of `first_us`; 0 when that one is itself the measurement.
@@ -50,7 +62,7 @@ class Plan:
 
 
 EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=2, seconds=1.0)
-ROUND = Plan(budget_us=50_000.0, least=2, most=8)
+ROUND = Plan(budget_us=50_000.0, least=2, most=8, warm_us=25_000.0)
 
 
 @dataclass(frozen=True, slots=True)

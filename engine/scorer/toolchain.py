@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.record.errors import ScorerError
+from engine.scorer import remarks
 from engine.scorer.text import one_line
 
 _HERE = Path(__file__).resolve().parent
@@ -45,7 +46,8 @@ SPACE_BYTES = 64 << 20
 class Toolchain:
     """A compiler (absolute path), what it calls itself, the machine it builds for, and the cache directory.
 
-    `linking` are the flags that make it produce a library for that machine.
+    `linking` are the flags that make it produce a library for that machine, `telling` those that make it say more and
+    leave its code as it is (remarks.py).
     """
 
     compiler: str
@@ -53,6 +55,7 @@ class Toolchain:
     machine: str
     cache: Path
     linking: tuple[str, ...] = ("-fPIC", "-shared")
+    telling: tuple[str, ...] = ()
 
     def key(self, *parts: bytes | str) -> str:
         """Name of a cache entry: 32 hex digits over the compiler, the machine and `parts`."""
@@ -73,7 +76,7 @@ def find(cache_directory: Path | None = None) -> Toolchain:
         )
     out = subprocess.run([path, "--version"], capture_output=True, text=True, env=environment(), timeout=30)
     version = out.stdout.splitlines()[0] if out.stdout else "unknown"
-    return Toolchain(path, version, _machine(), _cache(cache_directory))
+    return Toolchain(path, version, _machine(), _cache(cache_directory), telling=remarks.flags(version))
 
 
 def _located(name: str) -> str | None:

@@ -74,9 +74,8 @@ class Worker:
 
     def run(self, placement: Placement, timeout_s: float) -> float:
         """One timed call. Raises CandidateFailed for a crash, a timeout or a broken protocol."""
-        address = self._arena.output_address(placement)
         outcome, elapsed_ns = self._hands.call(
-            self._pid, self._request, self._reply, placement.request, timeout_s, address, self._arena.sample
+            self._pid, self._request, self._reply, placement.request, timeout_s, placement.o, self._arena.sample
         )
         if outcome != DONE:
             raise self._failure(outcome, placement.shape.name, timeout_s)

@@ -227,10 +227,10 @@ def test_a_bench_has_the_baselines_that_the_problem_names_and_the_configurations
 NAMES = """
 import sys
 from pathlib import Path
-from engine.scorer.judge import load_reference
 from engine.scorer.problem import load
+from engine.scorer.reference import load_module
 for problem in sys.argv[1:]:
-    print(*load_reference(load(Path(problem))).baselines())
+    print(*load_module(load(Path(problem))).baselines())
 """
 CUDA = ("mha_cuda", "gqa_cuda")
 

@@ -97,10 +97,12 @@ class Scorer:
 
 
 def with_programs(cache: Path) -> None:
-    """Put the scorer's own programs into a cache, from the session's, where they are compiled once."""
+    """Put the scorer's own programs and what it found of references into a cache, from the session's."""
     session = tools.find()
     for program in (tools.runner, tools.launcher, tools.probe, tools.hands):
         shutil.copy(program(session), cache)
+    for agreement in session.cache.glob("agreed-*"):
+        shutil.copy(agreement, cache)
 
 
 def path_without(*programs: str, place: Path) -> str:

@@ -168,6 +168,28 @@ def test_without_samples_the_order_is_called_a_guess():
     )
 
 
+def test_what_a_compiler_says_is_parted_from_its_remarks_as_it_comes():
+    sieve = remarks.Sieve()
+    first = (
+        "k.cpp:3:1: optimized: loop vectorized\n scalar_type: float\nk.cpp:9:2: warning: unused 'x'\n    9 | int x;\n"
+    )
+    assert sieve(first) == "k.cpp:9:2: warning: unused 'x'\n    9 | int x;\n"
+    assert sieve("      |     ^\n") == "      |     ^\n"
+    assert sieve("k.cpp:4:1: missed: not vectorized\n") == ""
+    assert sieve(" more of it\n") == ""
+    assert sieve.remarks == (
+        "k.cpp:3:1: optimized: loop vectorized\n scalar_type: float\nk.cpp:4:1: missed: not vectorized\n more of it\n"
+    )
+
+
+def test_a_build_log_has_the_warnings_and_a_profile_the_remarks(scorer, candidate):
+    source = candidate(HONEST + "\n#warning look-here\n")
+    log = scorer.score(source)["log"]
+    assert "look-here" in log and "optimized:" not in log and "missed:" not in log
+    profile = scorer.ask(op="profile", source=source, problem=SMALL, configurations=["full_64"])
+    assert "look-here" in profile["log"] and "optimized: " in profile["log"]
+
+
 def test_a_name_is_told_without_its_types():
     assert short_name("(anonymous namespace)::softmax_tile(int) [clone .constprop.0]") == "softmax_tile"
     assert short_name("attention_forward [clone ._omp_fn.0]") == "attention_forward (parallel region)"

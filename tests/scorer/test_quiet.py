@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,14 @@ from typing import Any
 import pytest
 from served import KERNELS, SMALL, Scorer, with_programs
 
-from engine.scorer import serve
+from engine.scorer import evaluate, serve
 from engine.scorer import toolchain as tools
+from engine.scorer.bench import Options, Recorded
 from engine.scorer.hands import Hands
 from engine.scorer.intake import Candidate
 from engine.scorer.problem import load
 from engine.scorer.quiet import FORGETTING, Listening, Neighbours, is_quiet
 from engine.scorer.timing import Passes, agree, repeat, summarise
-
-with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-    warnings.simplefilter("ignore")
-    from engine.scorer import evaluate
-    from engine.scorer.bench import Options, Recorded
 
 
 class Paced(Hands):

@@ -13,15 +13,14 @@ import pytest
 from served import KERNELS, SMALL, Scorer, ScorerFailed, failed_checks
 
 from engine.scorer import problem, toolchain
-from engine.scorer.hands import Block, Hands
+from engine.scorer.hands import Block, Hands, Queries
+from engine.scorer.truth import Exact, agreed, declared
 
 with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
     warnings.simplefilter("ignore")
     import torch
 
-    from engine.scorer.judge import load_reference
-    from engine.scorer.truth import Exact, Reference, some_call
-
+    from engine.scorer.reference import Reference, SomeCall
 HONEST = Path(__file__).parent / "honest"
 
 
@@ -52,7 +51,7 @@ def changed(tmp_path: Path) -> Callable[[str, str], Path]:
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_compiled_truth_is_the_reference_on_shapes_of_every_kind(name: str, causal: bool, hands: Hands):
     chosen = problem.load(KERNELS / name)
-    reference, exact = Reference(chosen, load_reference(chosen)), Exact(hands, threads=2)
+    reference, exact = Reference(chosen, threads=2), Exact(hands, threads=2)
     for batch, seqlen, heads_q, heads_kv, width in [
         (1, 1, 8, 8, 64), (3, 37, 4, 4, 64), (1, 129, 2, 2, 64), (2, 257, 8, 2, 64), (1, 320, 3, 3, 80),
         (2, 65, 6, 1, 33), (1, 100, 128, 1, 16), (1, 700, 1, 1, 1),
@@ -61,25 +60,25 @@ def test_the_compiled_truth_is_the_reference_on_shapes_of_every_kind(name: str, 
             chosen.configurations[0],
             batch=batch, seqlen=seqlen, heads_q=heads_q, heads_kv=heads_kv, head_dim=width, causal=causal,
         )  # fmt: skip
-        call, everywhere = some_call(shape), torch.arange(seqlen)
-        truth = reference.rows(call, everywhere)
+        call, everywhere = SomeCall(shape), range(seqlen)
+        truth = reference.rows(call.placement, torch.arange(seqlen))
         for off in (0.0, 1e-3):
-            call.o.copy_(truth * (1.0 + off * torch.randn_like(truth)))
+            call.tensors.o.copy_(truth * (1.0 + off * torch.randn_like(truth)))
             for positions in (everywhere, everywhere[:: max(1, seqlen // 7)]):
-                apart = exact.errors(call, positions) - reference.errors(call, positions)
-                assert float(apart.abs().max()) < 1e-10
+                ours, theirs = (judge.errors(call.placement, positions) for judge in (exact, reference))
+                assert len(ours) == batch * len(positions) * heads_q
+                assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-10
 
 
 def test_one_wrong_element_among_all_rows_shows_in_its_own_row(hands: Hands):
-    shape = problem.load(KERNELS / "gqa_cpu").configurations[0]
-    call, chosen = some_call(replace(shape, batch=2, seqlen=300)), problem.load(KERNELS / "gqa_cpu")
-    positions = torch.arange(300)
-    call.o.copy_(Reference(chosen, load_reference(chosen)).rows(call, positions))
-    call.o[1, 299, 3, 17] += 1.0
-    errors = Exact(hands, threads=2).errors(call, positions)
-    assert float(errors[1, 299, 3]) > 1e-3
-    errors[1, 299, 3] = 0.0
-    assert float(errors.max()) < 1e-6
+    chosen = problem.load(KERNELS / "gqa_cpu")
+    shape = replace(chosen.configurations[0], batch=2, seqlen=300)
+    call = SomeCall(shape)
+    call.tensors.o.copy_(Reference(chosen, threads=2).rows(call.placement, torch.arange(300)))
+    call.tensors.o[1, 299, 3, 17] += 1.0
+    errors = Exact(hands, threads=2).errors(call.placement, range(300))
+    assert errors.pop((1 * 300 + 299) * shape.heads_q + 3) > 1e-3
+    assert max(errors) < 1e-6
 
 
 def test_a_compiled_truth_that_is_not_the_reference_is_our_error_in_one_line(
@@ -110,6 +109,60 @@ def test_a_problem_of_another_formula_is_judged_by_its_reference_alone(
     (folder / "reference.py").write_text(text.replace("to(torch.float64) * scale", "to(torch.float64) * (scale * 1.1)"))
     other = scorer.score(HONEST / "tiled.cpp", folder)
     assert not other["correct"] and failed_checks(other) == ["error"]
+
+
+def test_the_two_are_compared_once_and_again_when_the_reference_changes(
+    scorer: Scorer, cache: Path, changed: Callable[[str, str], Path]
+):
+    folder = changed("# the judge's own code for the same rows", "# as before, in other words")
+    written = agreed(problem.load(folder), toolchain.find(cache))
+    assert not written.exists()
+    assert scorer.score(HONEST / "tiled.cpp", folder)["correct"]
+    assert float(written.read_text()) < 1e-10
+    text = (folder / "reference.py").read_text()
+    (folder / "reference.py").write_text(text.replace("to(torch.float64) * scale", "to(torch.float64) * (scale * 1.1)"))
+    with pytest.raises(ScorerFailed, match="differ by"):
+        scorer.score(HONEST / "tiled.cpp", folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('compiled = "attention"', "attention"),
+        ('compiled: str = "attention"', "attention"),
+        ("compiled = None", None),
+        ("other = 1", None),
+        ('def f():\n    compiled = "attention"', None),
+        ('compiled = "attention"\ncompiled = "other"', "other"),
+        ("compiled = (", None),
+    ],
+)
+def test_what_a_reference_says_of_a_compiled_form_is_read_without_running_it(
+    line: str, said: str | None, tmp_path: Path
+):
+    (tmp_path / "reference.py").write_text(f"raise SystemExit\n{line}\n")
+    assert declared(replace(problem.load(SMALL), folder=tmp_path)) == said
+
+
+def test_a_compiled_form_that_is_no_plain_text_is_refused(scorer: Scorer, changed: Callable[[str, str], Path]):
+    with pytest.raises(ScorerFailed, match=r"reference\.py: compiled must be a plain text such as 'attention'"):
+        scorer.score(HONEST / "tiled.cpp", changed('compiled = "attention"', 'compiled = "atten" + "tion"'))
+
+
+def test_planted_rows_are_the_key_that_each_head_sees_and_no_other_row_changes(hands: Hands):
+    chosen = problem.load(KERNELS / "gqa_cpu").configurations[0]
+    shape = replace(chosen, batch=2, seqlen=9, heads_q=6, heads_kv=2, head_dim=5)
+    call = SomeCall(shape)
+    q, k = call.tensors.q.clone(), call.tensors.k
+
+    def at(position: int) -> Queries:
+        return Queries(call.placement.q, 2, 9, 6, 2, 5, position)
+
+    hands.heat(at(8), 3.5)
+    hands.align(at(2), call.placement.k, 7, 0.25)
+    q[:, 8] *= 3.5
+    q[:, 2] = k[:, 7].repeat_interleave(3, dim=1) * 0.25
+    assert torch.equal(call.tensors.q, q)
 
 
 def test_fresh_inputs_are_normal_in_every_part_and_never_the_same_twice(hands: Hands):

@@ -18,8 +18,9 @@ from engine.record.errors import ScorerError
 from engine.scorer.cuda.arena import Block, CudaArena, Tensors
 from engine.scorer.failure import fail
 from engine.scorer.hands import Hands
-from engine.scorer.judge import HOT_STD, NEEDLE_LOGIT, SHIFT, Baseline, Call, Full, is_full, load_reference
+from engine.scorer.judge import HOT_STD, NEEDLE_LOGIT, SHIFT, Call, Full, is_full
 from engine.scorer.problem import Configuration, Problem
+from engine.scorer.reference import Baseline, load_module
 from engine.scorer.worker import Runs
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,7 +38,7 @@ class CudaJudge:
     def __init__(self, problem: Problem, hands: Hands, threads: int) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         self.problem, self.hands, self.threads = problem, hands, threads
-        self._module = load_reference(problem)
+        self._module = load_module(problem)
         self.arena = CudaArena((*problem.configurations, *problem.holdouts), DTYPES[problem.dtype])
 
     def baselines(self) -> dict[str, Baseline]:
