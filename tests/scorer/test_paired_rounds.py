@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from served import SMALL, Scorer, descendants, name_of
 
+from engine.scorer.timing import ROUND, Plan
+
 HERE = Path(__file__).parent
 TILED, NAIVE = HERE / "honest" / "tiled.cpp", HERE / "honest" / "naive.cpp"
 
@@ -40,6 +42,25 @@ def test_a_round_has_a_latency_per_source_and_configuration(scorer: Scorer):
         assert r["failures"] == [None, None, None]
         assert r["seconds"] > 0
     assert found["integrity"]["tier"]
+
+
+@pytest.mark.parametrize(
+    ("first_us", "halves"),
+    [
+        (100.0, (4, 4)),
+        (10_000.0, (3, 3)),
+        (24_999.0, (1, 1)),
+        (25_000.0, (0, 1)),
+        (79_999.0, (0, 1)),
+        (80_000.0, (0, 0)),
+    ],
+)
+def test_a_slow_call_warms_up_for_itself_and_a_very_slow_one_is_its_own_measurement(first_us: float, halves: tuple):
+    assert ROUND.in_a_half(first_us) == halves
+
+
+def test_a_device_that_names_no_such_bound_always_warms_up():
+    assert Plan(budget_us=8_000.0, least=2, most=4).in_a_half(79_000.0) == (1, 1)
 
 
 def test_the_order_turns_from_round_to_round(scorer: Scorer):

@@ -183,10 +183,10 @@ def test_what_a_compiler_says_is_parted_from_its_remarks_as_it_comes():
 
 
 def test_a_build_log_has_the_warnings_and_a_profile_the_remarks(scorer, candidate):
-    source = candidate(HONEST + "\n#warning look-here\n")
+    source = candidate((HONEST / "tiled.cpp").read_text() + "\n#warning look-here\n")
     log = scorer.score(source)["log"]
     assert "look-here" in log and "optimized:" not in log and "missed:" not in log
-    profile = scorer.ask(op="profile", source=source, problem=SMALL, configurations=["full_64"])
+    profile = scorer.ask(op="profile", source=source, problem=SMALL, configurations=["full_128"])
     assert "look-here" in profile["log"] and "optimized: " in profile["log"]
 
 
