@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -11,6 +12,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+# Modules and tests by the thousand are made while tests are collected, and none of them is garbage.
+gc.disable()
 
 # Set before any test starts a process, so that engines started by tests write their lessons here.
 _HOME = tempfile.mkdtemp(prefix="avo-tests-")
@@ -44,6 +48,12 @@ LONGEST = (
     "cli/test_running.py", "cli/test_steering_commands.py", "scorer/test_builds.py", "agent/test_the_key.py",
     "engine/test_watch.py", "agent/test_agent_long.py", "scorer/test_scores_of_candidates.py",
 )  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays; what tests make is garbage again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

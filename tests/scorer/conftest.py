@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import Scorer, path_without, with_programs
@@ -44,6 +47,14 @@ def landlock_scorer(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     served = Scorer({"AVO_CACHE": str(cache), "PATH": path_without("bwrap", place=tmp_path_factory.mktemp("bin"))})
     yield served
     served.close()
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """torch, for the few tests that speak it: at the top of a file every worker would import it to collect them."""
+    with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
+        warnings.simplefilter("ignore")
+        return importlib.import_module("torch")
 
 
 @pytest.fixture

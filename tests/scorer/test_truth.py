@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import statistics
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import KERNELS, SMALL, Scorer, ScorerFailed, failed_checks
@@ -16,17 +17,18 @@ from engine.scorer import problem, toolchain
 from engine.scorer.hands import Block, Hands, Queries
 from engine.scorer.truth import Exact, agreed, declared
 
-with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-    warnings.simplefilter("ignore")
-    import torch
-
-    from engine.scorer.reference import Reference, SomeCall
 HONEST = Path(__file__).parent / "honest"
 
 
 @pytest.fixture(scope="module")
 def hands(cache: Path) -> Hands:
     return Hands(toolchain.hands(toolchain.find(cache)))
+
+
+@pytest.fixture(scope="module")
+def reference(torch: Any) -> Any:
+    """The scorer's module that speaks torch."""
+    return importlib.import_module("engine.scorer.reference")
 
 
 @pytest.fixture
@@ -49,9 +51,11 @@ def changed(tmp_path: Path) -> Callable[[str, str], Path]:
 
 @pytest.mark.parametrize("name", ["mha_cpu", "gqa_cpu"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_compiled_truth_is_the_reference_on_shapes_of_every_kind(name: str, causal: bool, hands: Hands):
+def test_the_compiled_truth_is_the_reference_on_shapes_of_every_kind(
+    name: str, causal: bool, hands: Hands, torch: Any, reference: Any
+):
     chosen = problem.load(KERNELS / name)
-    reference, exact = Reference(chosen, threads=2), Exact(hands, threads=2)
+    definition, exact = reference.Reference(chosen, threads=2), Exact(hands, threads=2)
     for batch, seqlen, heads_q, heads_kv, width in [
         (1, 1, 8, 8, 64), (3, 37, 4, 4, 64), (1, 129, 2, 2, 64), (2, 257, 8, 2, 64), (1, 320, 3, 3, 80),
         (2, 65, 6, 1, 33), (1, 100, 128, 1, 16), (1, 700, 1, 1, 1),
@@ -60,21 +64,21 @@ def test_the_compiled_truth_is_the_reference_on_shapes_of_every_kind(name: str, 
             chosen.configurations[0],
             batch=batch, seqlen=seqlen, heads_q=heads_q, heads_kv=heads_kv, head_dim=width, causal=causal,
         )  # fmt: skip
-        call, everywhere = SomeCall(shape), range(seqlen)
-        truth = reference.rows(call.placement, torch.arange(seqlen))
+        call, everywhere = reference.SomeCall(shape), range(seqlen)
+        truth = definition.rows(call.placement, torch.arange(seqlen))
         for off in (0.0, 1e-3):
             call.tensors.o.copy_(truth * (1.0 + off * torch.randn_like(truth)))
             for positions in (everywhere, everywhere[:: max(1, seqlen // 7)]):
-                ours, theirs = (judge.errors(call.placement, positions) for judge in (exact, reference))
+                ours, theirs = (judge.errors(call.placement, positions) for judge in (exact, definition))
                 assert len(ours) == batch * len(positions) * heads_q
                 assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-10
 
 
-def test_one_wrong_element_among_all_rows_shows_in_its_own_row(hands: Hands):
+def test_one_wrong_element_among_all_rows_shows_in_its_own_row(hands: Hands, torch: Any, reference: Any):
     chosen = problem.load(KERNELS / "gqa_cpu")
     shape = replace(chosen.configurations[0], batch=2, seqlen=300)
-    call = SomeCall(shape)
-    call.tensors.o.copy_(Reference(chosen, threads=2).rows(call.placement, torch.arange(300)))
+    call = reference.SomeCall(shape)
+    call.tensors.o.copy_(reference.Reference(chosen, threads=2).rows(call.placement, torch.arange(300)))
     call.tensors.o[1, 299, 3, 17] += 1.0
     errors = Exact(hands, threads=2).errors(call.placement, range(300))
     assert errors.pop((1 * 300 + 299) * shape.heads_q + 3) > 1e-3
@@ -149,10 +153,12 @@ def test_a_compiled_form_that_is_no_plain_text_is_refused(scorer: Scorer, change
         scorer.score(HONEST / "tiled.cpp", changed('compiled = "attention"', 'compiled = "atten" + "tion"'))
 
 
-def test_planted_rows_are_the_key_that_each_head_sees_and_no_other_row_changes(hands: Hands):
+def test_planted_rows_are_the_key_that_each_head_sees_and_no_other_row_changes(
+    hands: Hands, torch: Any, reference: Any
+):
     chosen = problem.load(KERNELS / "gqa_cpu").configurations[0]
     shape = replace(chosen, batch=2, seqlen=9, heads_q=6, heads_kv=2, head_dim=5)
-    call = SomeCall(shape)
+    call = reference.SomeCall(shape)
     q, k = call.tensors.q.clone(), call.tensors.k
 
     def at(position: int) -> Queries:

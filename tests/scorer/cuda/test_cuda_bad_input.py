@@ -1,21 +1,14 @@
 """What is missing or does not fit, said in one line: no nvcc, a GPU of another generation, memory that ran out."""
 
 import shutil
-import warnings
 
 import pytest
 
 from engine.data import kernels_directory
 from engine.record.errors import ScorerError
 from engine.scorer import problem
+from engine.scorer.cuda import toolchain
 from engine.scorer.failure import CandidateFailed
-
-with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-    warnings.simplefilter("ignore")
-    import torch
-
-    from engine.scorer.cuda import judge, toolchain
-    from engine.scorer.cuda.arena import CudaArena
 
 MHA = kernels_directory() / "mha_cuda"
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on this machine")
@@ -46,8 +39,9 @@ def test_a_generation_that_this_nvcc_does_not_know_is_named(scorer):
     assert "Unsupported gpu architecture" in made["reason"]
 
 
-def test_a_gpu_without_room_for_the_judges_buffers_is_our_failure_with_the_size_that_is_needed(monkeypatch):
+def test_a_gpu_without_room_for_the_judges_buffers_is_our_failure_with_the_size_that_is_needed(monkeypatch, torch):
     """The driver's part is played: this machine's torch has no device whose memory could be full."""
+    from engine.scorer.cuda.arena import CudaArena
 
     def full(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
@@ -57,7 +51,9 @@ def test_a_gpu_without_room_for_the_judges_buffers_is_our_failure_with_the_size_
         CudaArena(problem.load(MHA).configurations, torch.bfloat16)
 
 
-def test_a_worker_that_takes_the_memory_which_its_check_needs_fails_and_nobody_else():
+def test_a_worker_that_takes_the_memory_which_its_check_needs_fails_and_nobody_else(torch):
+    from engine.scorer.cuda import judge
+
     with pytest.raises(CandidateFailed) as failed, judge._enough_memory("full_4096"):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     failure = failed.value.failure

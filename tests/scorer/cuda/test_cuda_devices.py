@@ -1,10 +1,6 @@
 """On a machine with several GPUs the candidate runs on the device that its judge was given, and sees no other."""
 
-import warnings
-
-with warnings.catch_warnings():  # torch warns that numpy is absent; nothing here uses it
-    warnings.simplefilter("ignore")
-    from engine.scorer.cuda.worker import same_device
+from engine.scorer.cuda.driver import same_device
 
 
 def test_the_worker_is_told_its_judges_device_and_nothing_else_of_its_environment():
