@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -110,15 +111,15 @@ class Reference:
         return truth
 
     def apart(self, exact: Exact) -> float:
-        """The largest difference between what the two say of rows that are a little wrong."""
-        shapes, largest = (*self._problem.configurations, *self._problem.holdouts), 0.0
-        for shape in _short(shapes):
+        """The largest difference between what the two say of rows that are a little wrong; infinite for no number."""
+        apart: list[float] = []
+        for shape in _short((*self._problem.configurations, *self._problem.holdouts)):
             call = SomeCall(shape)
             truth = self.rows(call.placement, torch.arange(shape.seqlen))
             call.tensors.o.copy_(truth * (1.0 + PERTURBED * torch.randn_like(truth)))
             both = (judge.errors(call.placement, range(shape.seqlen)) for judge in (exact, self))
-            largest = max(largest, *(abs(a - b) for a, b in zip(*both, strict=True)))
-        return largest
+            apart += [abs(a - b) for a, b in zip(*both, strict=True)]
+        return math.inf if any(map(math.isnan, apart)) else max(apart)
 
 
 def _short(shapes: Iterable[Configuration]) -> list[Configuration]:

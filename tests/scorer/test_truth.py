@@ -93,6 +93,11 @@ def test_a_compiled_truth_that_is_not_the_reference_is_our_error_in_one_line(
         scorer.score(HONEST / "tiled.cpp", folder)
 
 
+def test_a_reference_that_gives_no_numbers_agrees_with_nothing(scorer: Scorer, changed: Callable[[str, str], Path]):
+    with pytest.raises(ScorerFailed, match=r"and reference\(\) differ by inf of a row"):
+        scorer.score(HONEST / "tiled.cpp", changed("to(torch.float64) * scale", "to(torch.float64) * float('nan')"))
+
+
 def test_an_unknown_compiled_truth_is_refused_with_the_known_ones(scorer: Scorer, changed: Callable[[str, str], Path]):
     with pytest.raises(ScorerFailed, match=r"reference\.py: compiled = 'magic' is not known; known: attention"):
         scorer.score(HONEST / "tiled.cpp", changed('compiled = "attention"', 'compiled = "magic"'))
