@@ -344,6 +344,16 @@ class AvoApp(InOrder):
             self.say(f"{type(error).__name__}: {error}; {_short(terminal.state_directory() / 'room.log')}", "bad")
             traceback.print_exception(error, file=sys.stderr)
 
+    def _fatal_error(self) -> None:
+        """Leave with what broke, told plainly: to draw every frame's variables keeps the terminal for seconds more."""
+        from rich.text import Text
+
+        self.bell()
+        broke = "".join(traceback.format_exception(self._exception)) if self._exception else ""
+        told = f"{broke}the room broke, and its run goes on: avo attach {self.folder.name}"
+        self._exit_renderables.append(Text(told))
+        self._close_messages_no_wait()
+
     # Reading on demand.
 
     @property

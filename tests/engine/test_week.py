@@ -91,14 +91,26 @@ def keep(folder: RunFolder, place: Path) -> RunFolder:
     return RunFolder(place)
 
 
+def is_slow(first: float, last: float) -> bool:
+    """Whether a question takes longer at the end than noise explains."""
+    return last > SLOWER * first + NOISE_US
+
+
 def quickest_us(questions, early: RunFolder, late: RunFolder) -> dict[str, tuple[float, float]]:
-    """The least time of each question early and at the end, asked in turns so that noise falls on both."""
+    """The least time of each question early and at the end, asked in turns so that noise falls on both.
+
+    What seems slow is asked on: a busy machine is not a fault.
+    """
     found: dict[str, tuple[float, float]] = {}
     with Summaries(early) as first, Summaries(late) as last:
         for name, ask in questions.items():
             times: tuple[list[float], list[float]] = ([], [])
-            end = time.monotonic() + 1.5
-            while len(times[0]) < 9 or (len(times[0]) < 40 and time.monotonic() < end):
+            begun = time.monotonic()
+            while (
+                len(times[0]) < 9
+                or (len(times[0]) < 40 and time.monotonic() < begun + 1.5)
+                or (is_slow(min(times[0]), min(times[1])) and time.monotonic() < begun + 5.0)
+            ):
                 for summaries, into in ((first, times[0]), (last, times[1])):
                     began = time.perf_counter()
                     answer = ask(summaries, summaries.reader)
@@ -177,5 +189,5 @@ def test_a_long_run_stays_as_quick_and_as_small_as_it_was(new_run, tmp_path, spa
     assert versions == span["commits"] + 1
     assert events >= span["events"]
     assert grown < FLAT_MB
-    slow = {name: (first, last) for name, (first, last) in times.items() if last > SLOWER * first + NOISE_US}
+    slow = {name: both for name, both in times.items() if is_slow(*both)}
     assert not slow, slow

@@ -161,6 +161,7 @@ def test_the_terminal_is_given_back_after_a_crash(run: RunFolder):
         t.wait()
         assert t.restored() == []
         assert b"on purpose" in t.raw
+        assert f"and its run goes on: avo attach {run.name}".encode() in t.raw
 
 
 def test_native_writes_to_stderr_do_not_reach_the_screen(run: RunFolder, home: Path):

@@ -61,9 +61,29 @@ def screens_of(depth: str) -> list[str]:
     return list(SCREENS) if depth in FULLY else list(ELSEWHERE)
 
 
+def pictured(size: tuple[int, int], depth: str) -> list[str]:
+    """What `make test` looks at: every screen at every size, and in every main depth at the smallest one."""
+    everything = depth == "truecolor" or size == SIZES[0] or os.environ.get("AVO_PICTURES") == "new"
+    return screens_of(depth) if everything else list(ELSEWHERE)
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_every_screen_looks_as_it_did(story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str):
+def test_the_screens_look_as_they_did(story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str):
+    look(story, tmp_path, size, depth, pictured(size, depth))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("depth", FULLY[1:])
+@pytest.mark.parametrize("size", SIZES[1:], ids=str)
+def test_every_screen_looks_as_it_did_in_every_depth(
+    story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str
+):
+    look(story, tmp_path, size, depth, screens_of(depth))
+
+
+def look(story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str, screens: list[str]) -> None:
+    """Go through these screens, and compare each with its picture."""
     run = RunFolder(tmp_path / story.name)
     shutil.copytree(story.path, run.path)
     width, height = size
@@ -73,7 +93,7 @@ def test_every_screen_looks_as_it_did(story: RunFolder, tmp_path: Path, size: tu
     with Terminal(command, width=width, height=height, env=DEPTHS[depth]) as t:
         t.until("RUNNING")
         only = set(filter(None, os.environ.get("AVO_SCREENS", "").split(",")))
-        for name in (n for n in screens_of(depth) if not only or n in only):
+        for name in (n for n in screens if not only or n in only):
             keys, there, back = SCREENS[name]
             t.press(*keys)
             t.until(there)
