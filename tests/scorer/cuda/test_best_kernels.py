@@ -67,7 +67,11 @@ def test_what_was_measured_names_every_configuration_and_the_readme_its_geomeans
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on this machine")
-@pytest.mark.parametrize("best", BEST, ids=lambda p: p.parent.name)
+@pytest.mark.parametrize(
+    "best",
+    [BEST[0], *(pytest.param(best, marks=pytest.mark.soak) for best in BEST[1:])],
+    ids=lambda p: p.parent.name,
+)
 def test_the_best_kernel_compiles_without_spills(best, scorer):
     made = scorer.ask(op="build", source=best, problem=best.parent, architecture="90a")
     assert made["built"], made["log"]

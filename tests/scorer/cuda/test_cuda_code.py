@@ -149,7 +149,9 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
 
 
 @needs_nvcc
-@pytest.mark.parametrize("architecture", ["80", "90a", "sm_100a"])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param("80", marks=pytest.mark.soak), pytest.param("90a", marks=pytest.mark.soak), "sm_100a"]
+)
 def test_the_seed_builds_for_every_generation_without_a_device(scorer, architecture):
     folder = kernels_directory() / "mha_cuda"
     made = scorer.ask(op="build", source=folder / "seed", problem=folder, architecture=architecture)
