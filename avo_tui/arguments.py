@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from avo_tui.examples import EXAMPLES
@@ -35,8 +36,28 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+class _Unasked:
+    """Stands in for the parser of a command that nobody asked for: making fifty takes longer than the answer."""
+
+    prog = ""
+
+    def __getattr__(self, name: str) -> Callable[..., _Unasked]:
+        return lambda *_, **__: self
+
+
+class _Asked:
+    """The commands of a parser, of which only one is made."""
+
+    def __init__(self, commands: Any, name: str) -> None:
+        self._commands, self._name = commands, name
+
+    def add_parser(self, name: str, **words: Any) -> Any:
+        """The parser of a command, or its stand-in."""
+        return self._commands.add_parser(name, **words) if name == self._name else _Unasked()
+
+
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """The parser of the whole command line, or of one command of it when there is one of that name."""
     top = _Parser(
         prog="avo",
         description="A terminal control room for agentic evolutionary search over kernels.",
@@ -46,8 +67,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"avo {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands", parser_class=_Parser)
     for add in (_starting, _looking, _steering, _judging, _keeping, _showing):
-        add(commands)
-    return top
+        add(_Asked(commands, only) if only else commands)
+    return top if not only or only in commands.choices else parser()
 
 
 def _command(

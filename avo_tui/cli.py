@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(argv: Sequence[str]) -> int:
-    arguments = parser().parse_args(argv)
+    arguments = parser(argv[0] if argv else "").parse_args(argv)
     if not hasattr(arguments, "call"):
         parser().print_help()
         return 0

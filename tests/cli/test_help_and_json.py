@@ -40,6 +40,14 @@ def test_every_command_has_help_that_ends_with_an_example_that_parses(made, caps
             assert hasattr(parser().parse_args(words), "call"), line
 
 
+def test_a_command_alone_is_parsed_as_among_all_and_an_unknown_one_is_told_them_all():
+    whole = {name_of(made): made.format_help() for made in commands()}
+    top = [name for name in whole if " " not in name]
+    alone = [made for name in top for made in commands(parser(name))]
+    assert {name_of(made): made.format_help() for made in alone} == whole
+    assert [len(list(commands(parser(name)))) for name in ("status", "nonsense", "-h", "")] == [1, *[len(whole)] * 3]
+
+
 def test_no_example_is_of_a_command_that_is_gone():
     assert set(EXAMPLES) <= {name_of(made) for made in commands()}
 
