@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code = 0
     try:
         code = _call(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -29,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing may complain at exit either.
+        # Whoever read our output has seen enough; nothing may complain at exit either. A verdict that is known stays.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if not error.filename or os.environ.get("AVO_DEBUG"):
             return _unexpected(error)

@@ -132,6 +132,17 @@ def test_what_goes_wrong_in_a_candidate_is_a_score_with_a_reason(avo, nano, tmp_
     assert score["reason"]
 
 
+def test_a_verdict_stays_whoever_stops_reading_it(avo, nano, tmp_path):
+    """As in `avo score ... | head -1`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as nowhere:
+        source = spoiled(tmp_path, WRONG)
+        with avo.popen("score", source, "--problem", str(nano), "--no-baselines", stdout=nowhere) as process:
+            _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, "")
+
+
 def test_a_source_without_the_symbol_is_a_build_failure(avo, nano, tmp_path):
     (tmp_path / "k.cpp").write_text('extern "C" void attention() {}\n')
     said = avo("score", str(tmp_path), "--problem", str(nano), "--json")
