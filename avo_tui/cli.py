@@ -21,7 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    code = 0
     try:
         code = _call(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -30,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing may complain at exit either. A verdict that is known stays.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
+        return 0
     except OSError as error:
         if not error.filename or os.environ.get("AVO_DEBUG"):
             return _unexpected(error)
@@ -41,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"the journal is damaged ({error}); 'avo verify RUN' says more, 'avo restore' a copy", 2)
         return _unexpected(error)
     return code
+
+
+def nobody_reads() -> None:
+    """Whoever read our output has seen enough: the rest goes nowhere, and nothing complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _call(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from avo_tui.commands.judge import chosen_configurations, progress, sources
-from avo_tui.commands.named import print_json, problem_of
+from avo_tui.commands.named import print_json, problem_of, verdict
 from avo_tui.launch import require
 from avo_tui.model.show import Unit, unit_for
 from avo_tui.scoring import ask
@@ -67,10 +67,11 @@ def bench(arguments: Namespace) -> int:
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
     names = [*arguments.source, *result["sources"][len(arguments.source) :]]
     measured = [_measured(i, name, result, shapes) for i, name in enumerate(names)]
-    if arguments.json:
-        print_json(_json(problem.name, arguments.repeats, measured, shapes, result))
-    else:
-        print("\n".join([_text(measured, shapes), *felt(result["rounds"])]))
+    with verdict():
+        if arguments.json:
+            print_json(_json(problem.name, arguments.repeats, measured, shapes, result))
+        else:
+            print("\n".join([_text(measured, shapes), *felt(result["rounds"])]))
     return 1 if any(m.failure for m in measured) else 0
 
 

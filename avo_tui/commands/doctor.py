@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
 
-from avo_tui.commands.named import print_json, problem_of, shipped_problems
+from avo_tui.commands.named import print_json, problem_of, shipped_problems, verdict
 from avo_tui.commands.start import default_operator, has_key, no_room
 from avo_tui.confinement import belts, groups
 from avo_tui.launch import compiler, nvcc
@@ -49,10 +49,11 @@ class Finding:
 def doctor(arguments: Namespace) -> int:
     """Print every finding; exit code 1 when something that every run needs is missing."""
     findings = list(examine(arguments.runs))
-    if arguments.json:
-        print_json({"version": __version__, "able": able(findings), "findings": [asdict(f) for f in findings]})
-    else:
-        print("\n".join(_lines(findings)))
+    with verdict():
+        if arguments.json:
+            print_json({"version": __version__, "able": able(findings), "findings": [asdict(f) for f in findings]})
+        else:
+            print("\n".join(_lines(findings)))
     return 1 if any(f.state == "missing" for f in findings) else 0
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avo_tui.commands.named import print_json, problem_of, run_and_version
+from avo_tui.commands.named import print_json, problem_of, run_and_version, verdict
 from avo_tui.commands.show import integrity_text
 from avo_tui.launch import require
 from avo_tui.scoring import OnEvent, ask
@@ -51,12 +51,13 @@ def score(arguments: Namespace) -> int:
     found = Score.from_json(result)
     if recorded and recorded.source_hash not in ("", found.source_hash):
         recorded = None  # the sources were changed since
-    if arguments.json:
-        print_json({**result, **({"recorded": recorded.to_json()} if recorded else {})})
-    else:
-        _print_score(found)
-        if recorded:
-            print(_against(recorded, found))
+    with verdict():
+        if arguments.json:
+            print_json({**result, **({"recorded": recorded.to_json()} if recorded else {})})
+        else:
+            _print_score(found)
+            if recorded:
+                print(_against(recorded, found))
     return 0 if found.correct else 1
 
 
@@ -69,13 +70,14 @@ def _build_only(arguments: Namespace, problem: Problem) -> int:
             "architecture": arguments.architecture,
             "unsafe_no_sandbox": arguments.unsafe_no_sandbox,
         }, progress(sys.stderr.isatty() and not arguments.json))  # fmt: skip
-    if arguments.json:
-        print_json(dict(result))
-    elif result["built"]:
-        print(f"{problem.name}  built in {result['seconds']:.1f} s, not run\n{clean(result['text'])}")
-    else:
-        print(f"{problem.name}  NOT built ({result['stage']}): {one_line(result['reason'])}")
-        print(clean(result["log"]).rstrip())
+    with verdict():
+        if arguments.json:
+            print_json(dict(result))
+        elif result["built"]:
+            print(f"{problem.name}  built in {result['seconds']:.1f} s, not run\n{clean(result['text'])}")
+        else:
+            print(f"{problem.name}  NOT built ({result['stage']}): {one_line(result['reason'])}")
+            print(clean(result["log"]).rstrip())
     return 0 if result["built"] else 1
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avo_tui.cli import nobody_reads
 from engine.data import kernels_directory
 from engine.record.errors import ConfigError, RunNotFound, UsageError
 from engine.record.reader import Attempt, Reader, Version
@@ -91,6 +95,16 @@ def problem_of(text: str) -> Problem:
 def shipped_problems() -> list[str]:
     """The names of the problems that come with AVO."""
     return sorted(p.parent.name for p in kernels_directory().glob("*/problem.toml"))
+
+
+@contextmanager
+def verdict() -> Iterator[None]:
+    """What is printed here goes with an exit code, which stays when its reader has seen enough (`| head -1`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()
 
 
 def print_json(value: Any) -> None:

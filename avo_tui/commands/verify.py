@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from avo_tui.commands.named import print_json
+from avo_tui.commands.named import print_json, verdict
 from engine.record.run import find_run, runs_directory
 
 
@@ -19,13 +19,14 @@ def verify(arguments: Namespace) -> int:
         found = verify_archive(given.absolute())
     else:
         found = verify_run(find_run(runs_directory(arguments.runs), arguments.run))
-    if arguments.json:
-        rows = [{"part": f.part, "what": f.what, "do": f.mend} for f in found.findings]
-        print_json({"run": found.run, "ok": not rows, "checked": dict(found.checked), "findings": rows})
-    else:
-        for finding in found.findings:
-            print(finding)
-        looked = ", ".join(f"{count:,} {what}" for what, count in found.checked.items())
-        wrong = len(found.findings)
-        print(f"{found.run}: {looked} checked; {f'{wrong} wrong' if wrong else 'all is well'}")
+    with verdict():
+        if arguments.json:
+            rows = [{"part": f.part, "what": f.what, "do": f.mend} for f in found.findings]
+            print_json({"run": found.run, "ok": not rows, "checked": dict(found.checked), "findings": rows})
+        else:
+            for finding in found.findings:
+                print(finding)
+            looked = ", ".join(f"{count:,} {what}" for what, count in found.checked.items())
+            wrong = len(found.findings)
+            print(f"{found.run}: {looked} checked; {f'{wrong} wrong' if wrong else 'all is well'}")
     return 1 if found.findings else 0

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from served import KERNELS, SMALL, Scorer, with_programs
+from served import HERE, KERNELS, SMALL, Scorer, with_programs
 
 from engine.scorer import evaluate, serve
 from engine.scorer import toolchain as tools
@@ -149,10 +149,10 @@ def test_where_no_moment_is_quiet_the_report_says_so(told: Callable[[float], Sco
 def test_patience_ends_when_the_record_is_met_and_otherwise_with_the_time(
     scorer: Scorer, candidate: Callable[[str], Path]
 ) -> None:
-    """A kernel that sleeps in each call takes as long on a busy machine as on a quiet one."""
-    text = (KERNELS / "mha_cpu" / "seed" / "attention.cpp").read_text()
+    """A quick kernel that sleeps in each call takes as long on a busy machine as on a quiet one."""
+    text = (HERE / "honest" / "tiled.cpp").read_text()
     at = text.index("{", text.index('extern "C" void attention_forward(')) + 1
-    sleeper = candidate(f"#include <unistd.h>\n{text[:at]}\n    usleep(60000);{text[at:]}")
+    sleeper = candidate(f"#include <unistd.h>\n{text[:at]}\n    usleep(150000);{text[at:]}")
 
     def seconds(latencies: dict[str, float], patience_s: float) -> float:
         recorded = {"device": plain["device"], "latency_us": latencies, "patience_s": patience_s}
