@@ -428,9 +428,11 @@ class AvoApp(InOrder):
 
     def tell_away(self, *, unasked: bool = False) -> None:
         """Show what happened since the last look; unasked only when it is worth telling."""
-        from avo_tui.model import away
+        from avo_tui.model import away, plan
         from avo_tui.screens.dialog import Notice
 
+        if unasked and (self.size.width < plan.MIN_WIDTH or self.size.height < plan.MIN_HEIGHT):
+            return  # nothing fits here but the word that it is too small
         since = self.last_look or (0, self.snapshot.created_at)
         if unasked and not (self.last_look and away.worth_telling(self.snapshot, *since)):
             return

@@ -8,7 +8,7 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
-from avo_tui import keys
+from avo_tui import keys, prefs
 from avo_tui.app import AvoApp
 from avo_tui.screens.dialog import Dialog, Notice
 from avo_tui.screens.direct import Direct
@@ -698,6 +698,16 @@ async def test_away_tells_what_happened(run: RunFolder):
         assert isinstance(app.screen, Notice)
         await pilot.press("enter")
         assert isinstance(app.screen, Room)
+
+
+@pytest.mark.parametrize(("size", "first"), [((30, 8), Room), ((80, 24), Notice)])
+async def test_what_happened_meanwhile_is_told_first_where_it_fits(run: RunFolder, size, first):
+    prefs.remember_look(run.path, 1, 0.0)
+    async with open_room(run, size) as (app, pilot):
+        await until(pilot, lambda: isinstance(app.screen, first))
+        for _ in range(5):
+            await pilot.pause()
+        assert isinstance(app.screen, first)
 
 
 async def test_copy_writes_a_file_as_well(run: RunFolder, home):
