@@ -139,9 +139,11 @@ class Server:
 
 
 def _needs_torch(request: Mapping[str, Any], chosen: Problem) -> bool:
-    """Whether torch will be wanted, so that it can come while something else is done."""
-    asked = request.get("op") == "baseline" or request.get("baselines") or request.get("then_baselines")
-    if chosen.device == "cuda" or asked:
+    """Whether torch will be wanted, so that it can come while something else is done.
+
+    Baselines of a score are measured after the candidate, when it is correct: a wrong one is told without torch.
+    """
+    if chosen.device == "cuda" or request.get("op") == "baseline" or request.get("then_baselines"):
         return True
     from engine.scorer.baselines import PREFIX
     from engine.scorer.truth import needs_reference
