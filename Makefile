@@ -23,8 +23,8 @@ help:
 run: $(MADE)
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/avo run $(ARGS); else exec $(BIN)/avo run --headless --minutes 2.5 $(ARGS); fi
 
-# Five at a time: most tests wait for a process, a terminal or a clock. JOBS=0 runs them one by one.
-JOBS ?= 5
+# Four at a time: most tests wait for a process, a terminal or a clock. JOBS=0 runs them one by one.
+JOBS ?= 4
 # The order of the files is tests/conftest.py's: the longest first.
 # What failed is run once more, alone: most tests are real processes against real clocks, and a busy machine is not a fault.
 # Both results are printed, the second counts. Lint works while tests wait; what it says comes last, and its failure is ours.

@@ -41,7 +41,7 @@ def attach(run: RunFolder, *more: str, width: int = 120, height: int = 40, **env
     return Terminal([*STAGE, str(run.path), *more], width=width, height=height, env=env)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((120, 40), marks=pytest.mark.soak)])
 def test_attach_pause_direct_review_roll_back_undo_detach(engine, size):
     run, process = engine
     with attach(run, width=size[0], height=size[1]) as t:
