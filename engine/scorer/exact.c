@@ -2,7 +2,8 @@
  *
  * One rule: this is the formula of a problem's reference.py (Milakov and Gimelshein 2018, online softmax) and nothing
  * else; the judge compares the two on other data before it believes this one. Keys and values are read as float32 and
- * widened a tile at a time, which is exact, so no float64 copy of them is ever made.
+ * widened a tile at a time, which is exact, so no float64 copy of them is ever made. near.c compiles this file once
+ * more, in float32.
  *
  * Rows lie in vector lanes: both products are C[i][rows] += A[i][l] * B[l][rows], and the softmax needs no sum across a
  * vector. A panel is WIDTH rows; a block of panels shares each widened tile of keys and values.
@@ -24,11 +25,31 @@ enum { BYTES = 32, HEIGHT = 4 };
 #else
 enum { BYTES = 16, HEIGHT = 4 };
 #endif
-enum { LANES = BYTES / 8, ACROSS = 3, WIDTH = ACROSS * LANES, PANELS = 4, TILE = 64, MOST_THREADS = 64 };
-static const double HIDDEN = -1e300; /* below every logit, and finite, so that differences of it are too */
 
-typedef double Lane __attribute__((vector_size(BYTES)));
-typedef int64_t Bits __attribute__((vector_size(BYTES)));
+/* HIDDEN is below every logit, and finite, so that differences of it are too. Adding TURN rounds to an integer in the
+ * low bits; below LEAST a weight is nothing beside 1, that of the largest; TERMS is where Taylor's series of e^r ends. */
+#ifdef NEAR
+typedef float Real;
+typedef int32_t Whole;
+enum { MANTISSA = 23, TERMS = 7 };
+static const Real HIDDEN = -1e37f, TURN = 12582912.0f, LEAST = -87.0f, LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
+#define errors_of_rows near_errors
+#else
+typedef double Real;
+typedef int64_t Whole;
+enum { MANTISSA = 52, TERMS = 12 };
+static const Real HIDDEN = -1e300, TURN = 6755399441055744.0, LEAST = -707.0;
+static const Real LN2_HIGH = 0.693147180369123816490, LN2_LOW = 1.90821492927058770002e-10;
+#define errors_of_rows exact_errors
+#endif
+enum { LANES = BYTES / sizeof(Real), ACROSS = 3, WIDTH = ACROSS * LANES, PANELS = 8, TILE = 64, MOST_THREADS = 64 };
+static const Real INVERSE_FACTORIAL[] = {
+    1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800,
+    1.0 / 39916800, 1.0 / 479001600,
+};
+
+typedef Real Lane __attribute__((vector_size(BYTES)));
+typedef Whole Bits __attribute__((vector_size(BYTES)));
 
 typedef struct {
     const float *q, *k, *v, *o; /* [batch, seqlen, heads, width], contiguous */
@@ -41,11 +62,11 @@ typedef struct {
 
 /* One thread's room. `depth` is the width of a head, rounded up to HEIGHT. */
 typedef struct {
-    double *keys, *values; /* [TILE][depth] */
-    Lane *q, *o;           /* [PANELS][depth][ACROSS] */
-    Lane *p;               /* [TILE][ACROSS] */
+    Real *keys, *values; /* [TILE][depth] */
+    Lane *q, *o;         /* [PANELS][depth][ACROSS] */
+    Lane *p;             /* [TILE][ACROSS] */
     Lane most[PANELS][ACROSS], sum[PANELS][ACROSS];
-    double last[PANELS * WIDTH]; /* the last key that each row sees */
+    Real last[PANELS * WIDTH]; /* the last key that each row sees */
     size_t depth;
 } Room;
 
@@ -58,11 +79,15 @@ typedef struct {
 
 static inline Lane choose(Bits which, Lane yes, Lane no) { return (Lane)((which & (Bits)yes) | (~which & (Bits)no)); }
 
-static inline Lane all(double x) { return (Lane){0} + x; }
+static inline Lane all(Real x) { return (Lane){0} + x; }
 
 static inline Lane larger(Lane a, Lane b) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(NEAR)
+    return (Lane)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX512F__)
     return (Lane)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX__) && defined(NEAR)
+    return (Lane)_mm256_max_ps((__m256)a, (__m256)b);
 #elif defined(__AVX__)
     return (Lane)_mm256_max_pd((__m256d)a, (__m256d)b);
 #else
@@ -70,40 +95,29 @@ static inline Lane larger(Lane a, Lane b) {
 #endif
 }
 
-/* exp(x) for x <= 0 to a few units in the last place: 2^n e^r, Taylor's series to the twelfth power for |r| <= ln(2)/2. */
+/* exp(x) for x <= 0 to a few units in the last place: 2^n e^r with |r| <= ln(2)/2. */
 static inline Lane exp_below(Lane x) {
-    const double turn = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer in the low bits */
-    x = larger(x, all(-707.0)); /* 1e-307: nothing beside the weight 1 of the largest */
-    Lane shifted = x * 1.4426950408889634 + turn, n = shifted - turn;
-    Lane r = x - n * 0.693147180369123816490, s;
-    r -= n * 1.90821492927058770002e-10;
-    s = r * (1.0 / 479001600) + 1.0 / 39916800;
-    s = s * r + 1.0 / 3628800;
-    s = s * r + 1.0 / 362880;
-    s = s * r + 1.0 / 40320;
-    s = s * r + 1.0 / 5040;
-    s = s * r + 1.0 / 720;
-    s = s * r + 1.0 / 120;
-    s = s * r + 1.0 / 24;
-    s = s * r + 1.0 / 6;
-    s = s * r + 0.5;
-    s = s * r + 1.0;
-    s = s * r + 1.0;
-    return s * (Lane)(((Bits)shifted << 52) + (Bits)all(1.0));
+    x = larger(x, all(LEAST));
+    Lane shifted = x * (Real)1.4426950408889634 + TURN, n = shifted - TURN;
+    Lane r = x - n * LN2_HIGH, s = all(INVERSE_FACTORIAL[TERMS]);
+    r -= n * LN2_LOW;
+#pragma GCC unroll 12
+    for (int term = TERMS - 1; term >= 0; --term) s = s * r + INVERSE_FACTORIAL[term];
+    return s * (Lane)(((Bits)shifted << MANTISSA) + (Bits)all(1.0));
 }
 
 /* C[i][rows] = (keep ? C : 0) + sum over l < length of A[i * down + l * along] * B[l][rows], for HEIGHT rows of C. */
-typedef struct { const double *a; size_t down, along; const Lane *b; int length, keep; } Product;
+typedef struct { const Real *a; size_t down, along; const Lane *b; int length, keep; } Product;
 
 static inline __attribute__((always_inline)) void multiply_as(const int across, Lane *c, const Product *with) {
     Lane x[HEIGHT][ACROSS];
-    const double *a = with->a;
+    const Real *a = with->a;
     const Lane *b = with->b;
     const size_t down = with->down;
 #pragma GCC unroll 8
     for (int i = 0; i < HEIGHT; ++i)
 #pragma GCC unroll 3
-        for (int j = 0; j < across; ++j) x[i][j] = with->keep ? c[i * ACROSS + j] : all(0.0);
+        for (int j = 0; j < across; ++j) x[i][j] = with->keep ? c[i * ACROSS + j] : all(0);
     for (int l = 0; l < with->length; ++l, a += with->along, b += ACROSS) {
         Lane row[ACROSS];
 #pragma GCC unroll 3
@@ -119,15 +133,16 @@ static inline __attribute__((always_inline)) void multiply_as(const int across, 
         for (int j = 0; j < across; ++j) c[i * ACROSS + j] = x[i][j];
 }
 
-/* The same for the first `across` vectors of the rows: a panel need not be full. */
-static void multiply(int across, Lane *c, Product with) {
+/* The same for the first `across` vectors of the rows: a panel need not be full. Not inlined, where what surrounds it
+ * would take registers from its sums. */
+static __attribute__((noinline)) void multiply(int across, Lane *c, Product with) {
     if (across == 1) multiply_as(1, c, &with);
     if (across == 2) multiply_as(2, c, &with);
     if (across == 3) multiply_as(3, c, &with);
 }
 
 /* Widen one tile of keys or values; rows beyond the sequence become zeros. */
-static void widen(double *to, size_t depth, const float *from, size_t stride, int width, int keys) {
+static void widen(Real *to, size_t depth, const float *from, size_t stride, int width, int keys) {
     for (int key = 0; key < TILE; ++key, to += depth, from += stride) {
         if (key >= keys) {
             memset(to, 0, depth * sizeof *to);
@@ -138,12 +153,12 @@ static void widen(double *to, size_t depth, const float *from, size_t stride, in
 }
 
 /* The softmax of one tile of logits, and what it does to the sums so far: logits become weights. */
-static void soften(Room *room, int panel, int across, double first_key, int hide) {
+static void soften(Room *room, int panel, int across, int first_key, int hide) {
     for (int j = 0; j < across; ++j) {
-        Lane *p = room->p + j, most = room->most[panel][j], sum = all(0.0), last;
+        Lane *p = room->p + j, most = room->most[panel][j], sum = all(0), last;
         memcpy(&last, room->last + panel * WIDTH + j * LANES, sizeof last);
         for (int key = 0; key < TILE; ++key) {
-            if (hide) p[key * ACROSS] = choose(all(first_key + key) > last, all(HIDDEN), p[key * ACROSS]);
+            if (hide) p[key * ACROSS] = choose(all((Real)(first_key + key)) > last, all(HIDDEN), p[key * ACROSS]);
             most = larger(p[key * ACROSS], most);
         }
         const Lane before = exp_below(room->most[panel][j] - most);
@@ -180,27 +195,27 @@ static void load_rows(Room *room, const Block *block) {
     memset(room->q, 0, PANELS * room->depth * ACROSS * sizeof(Lane));
     memset(room->o, 0, PANELS * room->depth * ACROSS * sizeof(Lane));
     for (int row = 0; row < PANELS * WIDTH; ++row) {
-        room->last[row] = r->seqlen - 1;
+        room->last[row] = (Real)(r->seqlen - 1);
         if (row >= block->count) continue;
-        if (r->causal) room->last[row] = (double)position(block, row);
+        if (r->causal) room->last[row] = (Real)position(block, row);
         const float *q = r->q + element(block, row);
-        double *to = (double *)(room->q + (size_t)(row / WIDTH) * room->depth * ACROSS) + row % WIDTH;
-        for (int d = 0; d < r->width; ++d) to[(size_t)d * WIDTH] = q[d] * r->scale;
+        Real *to = (Real *)(room->q + (size_t)(row / WIDTH) * room->depth * ACROSS) + row % WIDTH;
+        for (int d = 0; d < r->width; ++d) to[(size_t)d * WIDTH] = (Real)(q[d] * r->scale);
     }
     for (int panel = 0; panel < PANELS; ++panel)
-        for (int j = 0; j < ACROSS; ++j) room->most[panel][j] = all(HIDDEN), room->sum[panel][j] = all(0.0);
+        for (int j = 0; j < ACROSS; ++j) room->most[panel][j] = all(HIDDEN), room->sum[panel][j] = all(0);
 }
 
 /* |got - truth| / |truth| of each row of a block. */
 static void compare_rows(Room *room, const Block *block) {
     const Rows *r = block->rows;
     for (int row = 0; row < block->count; ++row) {
-        const double *o = (double *)(room->o + (size_t)(row / WIDTH) * room->depth * ACROSS) + row % WIDTH;
-        const double total = ((double *)room->sum[row / WIDTH])[row % WIDTH];
+        const Real *o = (Real *)(room->o + (size_t)(row / WIDTH) * room->depth * ACROSS) + row % WIDTH;
+        const double share = 1.0 / ((Real *)room->sum[row / WIDTH])[row % WIDTH];
         const float *got = r->o + element(block, row);
         double off = 0.0, size = 0.0;
         for (int d = 0; d < r->width; ++d) {
-            const double truth = o[(size_t)d * WIDTH] / total, by = got[d] - truth;
+            const double truth = o[(size_t)d * WIDTH] * share, by = got[d] - truth;
             off += by * by, size += truth * truth;
         }
         const size_t at = (size_t)block->batch * r->count + (block->first + row) / block->group;
@@ -239,17 +254,18 @@ typedef struct { const Rows *rows; size_t blocks; atomic_size_t next; atomic_int
 
 static int make_room(Room *room, int width) {
     const size_t depth = ((size_t)width + HEIGHT - 1) / HEIGHT * HEIGHT, lanes = depth * ACROSS * sizeof(Lane);
-    const size_t tile = TILE * depth * sizeof(double);
+    const size_t tile = TILE * depth * sizeof(Real);
     char *memory = aligned_alloc(64, 2 * tile + 2 * PANELS * lanes + TILE * ACROSS * sizeof(Lane));
     if (!memory) return -1;
     memset(memory, 0, 2 * tile);
-    room->keys = (double *)memory, room->values = (double *)(memory + tile);
+    room->keys = (Real *)memory, room->values = (Real *)(memory + tile);
     room->q = (Lane *)(memory + 2 * tile), room->o = (Lane *)(memory + 2 * tile + PANELS * lanes);
     room->p = (Lane *)(memory + 2 * tile + 2 * PANELS * lanes), room->depth = depth;
     return 0;
 }
 
-/* Take blocks until none is left; the last rows of a sequence see the most keys, so they go first. */
+/* Take blocks until none is left: head after head, whose keys then stay near, and its last rows, which see the most keys,
+ * first. */
 static void *check_part(void *argument) {
     Work *work = argument;
     const Rows *r = work->rows;
@@ -258,8 +274,8 @@ static void *check_part(void *argument) {
     Room room;
     if (make_room(&room, r->width) != 0) return atomic_store(&work->failed, 1), NULL;
     for (size_t at; (at = atomic_fetch_add(&work->next, 1)) < work->blocks * heads;) {
-        const int batch = (int)(at % heads / r->heads_kv), head = (int)(at % heads % r->heads_kv);
-        const size_t first = (work->blocks - 1 - at / heads) * most, left = rows - first;
+        const int batch = (int)(at / work->blocks / r->heads_kv), head = (int)(at / work->blocks % r->heads_kv);
+        const size_t first = (work->blocks - 1 - at % work->blocks) * most, left = rows - first;
         const Block block = {r, batch, head, first, (int)(left < most ? left : most), group};
         check_block(&room, &block);
     }
@@ -268,7 +284,7 @@ static void *check_part(void *argument) {
 }
 
 /* Write the row-relative L2 error of every row asked for. 0, or -1 when memory is out. */
-int exact_errors(const Rows *rows, int threads) {
+int errors_of_rows(const Rows *rows, int threads) {
     const size_t most = PANELS * WIDTH, sharing = rows->count * (rows->heads_q / rows->heads_kv);
     const size_t pairs = (size_t)rows->batch * rows->heads_q * rows->count * rows->seqlen;
     Work work = {.rows = rows, .blocks = (sharing + most - 1) / most};

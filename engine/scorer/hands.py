@@ -1,4 +1,4 @@
-"""The judge's C library (hands.c, inputs.c, exact.c) behind typed Python functions.
+"""The judge's C library (hands.c, inputs.c, exact.c, near.c) behind typed Python functions.
 
 Addresses are plain integers; every function releases the interpreter's lock while it works.
 """
@@ -105,10 +105,11 @@ class Hands:
         """Make one position's queries `strength` times the key at a position of k, which lies at the address `keys`."""
         self._lib.hands_align(ctypes.byref(at), _at(keys), key, ctypes.c_float(strength))
 
-    def row_errors(self, rows: Rows, *, threads: int) -> None:
-        """Write the row-relative L2 error of each row against float64. Raises MemoryError."""
-        if self._lib.exact_errors(ctypes.byref(rows), threads) != 0:
-            raise MemoryError("no memory left for the float64 check")
+    def row_errors(self, rows: Rows, *, threads: int, near: bool = False) -> None:
+        """Write the row-relative L2 error of each row against float64, or float32 when `near`. Raises MemoryError."""
+        errors = self._lib.near_errors if near else self._lib.exact_errors
+        if errors(ctypes.byref(rows), threads) != 0:
+            raise MemoryError("no memory left for the check of rows")
 
     def poison(self, address: int, words: int, pattern: int) -> None:
         """Write one 32-bit pattern over `words` words."""

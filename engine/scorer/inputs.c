@@ -88,21 +88,29 @@ typedef struct { float *out; size_t count; const float *shift; size_t period; } 
 
 typedef struct { const Tensor *tensors; int count, part, parts; uint64_t seed; } FillJob;
 
+/* One block of normals, shifted, to where it belongs; the last block of a part may be cut short. */
+static inline void put(float *to, const Floats block[2], size_t n) {
+    if (n == 2 * LANES)
+        memcpy(to, block, 2 * BYTES);
+    else
+        memcpy(to, block, n * sizeof(float));
+}
+
 static void fill(Streams *g, const Tensor *tensor, size_t begin, size_t end) {
-    Floats block[2];
+    Floats block[2], shift[2];
     float *values = (float *)block;
     const size_t period = tensor->period;
     size_t at = tensor->shift ? begin % period : 0;
     for (size_t done = begin; done < end; done += 2 * LANES) {
-        size_t n = end - done < 2 * LANES ? end - done : 2 * LANES;
         normals(g, block);
-        if (tensor->shift && at + n <= period) {
-            for (size_t i = 0; i < n; ++i) values[i] += tensor->shift[at + i];
-            at = at + n == period ? 0 : at + n;
+        if (tensor->shift && at + 2 * LANES <= period) {
+            memcpy(shift, tensor->shift + at, sizeof shift);
+            block[0] += shift[0], block[1] += shift[1];
+            at = at + 2 * LANES == period ? 0 : at + 2 * LANES;
         } else if (tensor->shift) {
-            for (size_t i = 0; i < n; ++i, at = at + 1 == period ? 0 : at + 1) values[i] += tensor->shift[at];
+            for (size_t i = 0; i < 2 * LANES; ++i, at = at + 1 == period ? 0 : at + 1) values[i] += tensor->shift[at];
         }
-        memcpy(tensor->out + done, values, n * sizeof(float));
+        put(tensor->out + done, block, end - done < 2 * LANES ? end - done : 2 * LANES);
     }
 }
 

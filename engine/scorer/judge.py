@@ -69,9 +69,9 @@ class Judge:
         special = self._plant(placement)
         latency_us = worker.run(placement, timeout_s)
         self._check_protocol(placement)
-        positions = range(shape.seqlen) if is_full(full, latency_us) else _sample(shape, special)
-        error = self._check_rows(placement, positions)
-        return Call(latency_us, error, len(positions) * shape.batch * shape.heads_q)
+        sample = _sample(shape, special)
+        error, rows = self._check_rows(placement, sample, everywhere=is_full(full, latency_us))
+        return Call(latency_us, error, rows)
 
     def close(self) -> None:
         """Release the shared memory."""
@@ -119,24 +119,29 @@ class Judge:
             what = "was never written" if bits.value == placement.poison else "is not a finite number"
             raise fail("check", f"output element {where} {what}", name, check="finite")
 
-    def _check_rows(self, placement: Placement, positions: Sequence[int]) -> float:
-        errors = self._truth.errors(placement, positions)
-        tolerance = self.problem.tolerance
+    def _check_rows(self, placement: Placement, sample: Sequence[int], *, everywhere: bool) -> tuple[float, int]:
+        """The largest error and how many rows were looked at: those of a sample of positions, or all."""
+        shape, tolerance = placement.shape, self.problem.tolerance
+        if everywhere:
+            positions, errors = self._truth.all_errors(placement, sample, tolerance)
+        else:
+            positions, errors = sample, self._truth.errors(placement, sample)
+        rows = shape.batch * shape.heads_q * (shape.seqlen if everywhere else len(sample))
         if bad := [row for row, error in enumerate(errors) if not error <= tolerance]:  # what is not a number, too
-            raise self._wrong(errors, bad, positions, placement)
-        return max(errors)
+            raise self._wrong(errors, bad, positions, rows, placement)
+        return max(errors), rows
 
     def _wrong(
-        self, errors: Sequence[float], bad: Sequence[int], positions: Sequence[int], placement: Placement
+        self, errors: Sequence[float], bad: Sequence[int], positions: Sequence[int], rows: int, placement: Placement
     ) -> Exception:
-        """The failure for wrong rows [batch, positions, heads_q], naming the worst and how many there are."""
+        """The failure for wrong ones of `rows`, [batch, positions, heads_q]: names the worst and how many there are."""
         heads = placement.shape.heads_q
         touched = len({row % heads for row in bad})
         worst = max(bad, key=lambda row: math.inf if math.isnan(errors[row]) else errors[row])
         rest, head = divmod(worst, heads)
         batch, number = divmod(rest, len(positions))
         reason = (
-            f"wrong in {len(bad)} of {len(errors)} rows checked ({touched} of {heads} heads): "
+            f"wrong in {len(bad)} of {rows} rows checked ({touched} of {heads} heads): "
             f"batch {batch}, position {positions[number]}, head {head} has relative error {errors[worst]:.2g}, "
             f"allowed {self.problem.tolerance:g}"
         )

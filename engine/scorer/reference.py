@@ -90,6 +90,13 @@ class Reference:
         found: list[float] = torch.cat([self._chunk(placement, chunk) for chunk in chunks], 1).flatten().tolist()
         return found
 
+    def all_errors(
+        self, placement: Placement, sample: Sequence[int], tolerance: float
+    ) -> tuple[Sequence[int], list[float]]:
+        """See Truth."""
+        every = range(placement.shape.seqlen)
+        return every, self.errors(placement, every)
+
     def _chunk(self, placement: Placement, positions: Tensor) -> Tensor:
         truth = self.rows(placement, positions)
         got = views(placement).o[:, positions].to(torch.float64)

@@ -61,7 +61,7 @@ class Plan:
         return max(self.least, min(self.most, round(self.budget_us / max(first_us, 1.0))))
 
 
-EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=2, seconds=1.0)
+EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=2, seconds=2.0)
 ROUND = Plan(budget_us=50_000.0, least=2, most=8, warm_us=25_000.0)
 
 

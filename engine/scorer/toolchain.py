@@ -146,10 +146,9 @@ def probe(toolchain: Toolchain) -> Path:
 
 def hands(toolchain: Toolchain) -> Path:
     """The judge's library. Its arithmetic is as written: no flag here lets the compiler reorder or approximate it."""
-    exact = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
-    return own_program(
-        toolchain, "hands.c", "inputs.c", "exact.c", flags=("-O3", "-march=native", *exact, "-fPIC", "-shared")
-    )
+    names = ("hands.c", "inputs.c", "exact.c", "near.c")
+    as_written = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
+    return own_program(toolchain, *names, flags=("-O3", "-march=native", *as_written, "-fPIC", "-shared"))
 
 
 class temporary(contextlib.AbstractContextManager[Path]):

@@ -3,6 +3,8 @@
 One rule: `reference()` is the definition. Where the file also says `compiled = "attention"`, the rows are checked by
 exact.c, several times faster and without torch, and only after both agreed on inputs drawn for that: once for each
 text of reference.py, each exact.c and each compiler. It is ours, and never a candidate's.
+
+All rows of a call are first looked at in float32 (near.c), which costs half; what may be wrong is then seen in float64.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from engine.record.errors import ConfigError, ScorerError
 from engine.scorer import toolchain as tools
 from engine.scorer.arena import Placement
 from engine.scorer.hands import Hands, Rows
-from engine.scorer.problem import Problem
+from engine.scorer.problem import Configuration, Problem
 from engine.scorer.toolchain import Toolchain
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 COMPILED = ("attention",)
 # What the two may differ by in the error of a row.
 AGREED = 1e-10
+# A row passes in float32 below the first part of the tolerance, if float32 was off by less than the second part in rows
+# that are known in float64.
+PASSES, BELIEVED = 1 / 2, 1 / 3
 
 
 class Truth(Protocol):
@@ -33,6 +38,14 @@ class Truth(Protocol):
 
     def errors(self, placement: Placement, positions: Sequence[int]) -> list[float]:
         """The row-relative L2 errors in the order [batch, positions, heads_q], at rising query positions."""
+
+    def all_errors(
+        self, placement: Placement, sample: Sequence[int], tolerance: float
+    ) -> tuple[Sequence[int], list[float]]:
+        """Positions and their errors, as `errors` gives them: those of `sample` and all that miss the tolerance.
+
+        Every row of the call was looked at.
+        """
 
 
 def open_truth(problem: Problem, hands: Hands, threads: int, agreement: Path, load: Callable[[], Reference]) -> Truth:
@@ -104,11 +117,41 @@ class Exact:
 
     def errors(self, placement: Placement, positions: Sequence[int]) -> list[float]:
         """See Truth."""
+        return self._errors(placement, positions, near=False)
+
+    def all_errors(
+        self, placement: Placement, sample: Sequence[int], tolerance: float
+    ) -> tuple[Sequence[int], list[float]]:
+        """See Truth. In float32 first; `sample` should hold the rows that are hardest to compute."""
+        shape, every = placement.shape, range(placement.shape.seqlen)
+        if 2 * len(sample) < shape.seqlen:
+            near = self._errors(placement, every, near=True)
+            heads, limit = shape.heads_q, PASSES * tolerance
+            worst = near.index(max(near))
+            doubtful = [row for row, error in enumerate(near) if not error <= limit]  # what is not a number, too
+            positions = sorted({*sample, *(row // heads % shape.seqlen for row in (worst, *doubtful))})
+            errors = self.errors(placement, positions)
+            both = zip(_at(near, positions, shape), errors, strict=True)
+            if all(abs(a - b) <= BELIEVED * tolerance for a, b in both):
+                return positions, errors
+        return every, self.errors(placement, every)
+
+    def _errors(self, placement: Placement, positions: Sequence[int], *, near: bool) -> list[float]:
         s, count = placement.shape, len(positions)
         at, errors = (ctypes.c_int64 * count)(*positions), (ctypes.c_double * (s.batch * count * s.heads_q))()
         rows = Rows(
             placement.q, placement.k, placement.v, placement.o, s.batch, s.heads_q, s.heads_kv, s.seqlen, s.head_dim,
             int(s.causal), placement.scale, ctypes.addressof(at), count, ctypes.addressof(errors),
         )  # fmt: skip
-        self._hands.row_errors(rows, threads=self._threads)
+        self._hands.row_errors(rows, threads=self._threads, near=near)
         return errors[:]
+
+
+def _at(errors: Sequence[float], positions: Sequence[int], shape: Configuration) -> list[float]:
+    """Those of all rows' errors that belong to some positions, in the same order."""
+    found: list[float] = []
+    for batch in range(shape.batch):
+        for position in positions:
+            first = (batch * shape.seqlen + position) * shape.heads_q
+            found += errors[first : first + shape.heads_q]
+    return found

@@ -85,6 +85,44 @@ def test_one_wrong_element_among_all_rows_shows_in_its_own_row(hands: Hands, tor
     assert max(errors) < 1e-6
 
 
+def calm(reference: Any, torch: Any, seqlen: int = 500) -> Any:
+    """A call of ordinary queries whose output is the truth, rounded to float32."""
+    chosen = problem.load(KERNELS / "gqa_cpu")
+    call = reference.SomeCall(replace(chosen.configurations[0], batch=2, seqlen=seqlen))
+    call.tensors.q.copy_(torch.randn_like(call.tensors.q))
+    call.tensors.o.copy_(reference.Reference(chosen, threads=2).rows(call.placement, torch.arange(seqlen)))
+    return call
+
+
+@pytest.mark.parametrize("off", [0.8, 1.3, 1e4])
+def test_of_all_rows_those_near_the_tolerance_and_beyond_are_looked_at_in_float64(
+    off: float, hands: Hands, torch: Any, reference: Any
+):
+    call, exact, tolerance, sample = calm(reference, torch), Exact(hands, threads=2), 1e-4, [0, 17, 499]
+    call.tensors.o[1, 321, 5] *= 1.0 + off * tolerance
+    positions, errors = exact.all_errors(call.placement, sample, tolerance)
+    assert {*sample, 321} <= set(positions) and len(positions) <= 5
+    assert errors == exact.errors(call.placement, positions)
+    assert max(errors) == pytest.approx(off * tolerance, rel=1e-2)
+
+
+def test_the_worst_of_all_rows_is_reported_in_float64_although_none_is_suspect(
+    hands: Hands, torch: Any, reference: Any
+):
+    call, exact = calm(reference, torch), Exact(hands, threads=2)
+    call.tensors.o[0, 77, 2] *= 1.0 + 2e-5
+    positions, errors = exact.all_errors(call.placement, [0, 499], 1e-4)
+    assert list(positions) == [0, 77, 499]
+    assert max(errors) == max(exact.errors(call.placement, range(500))) == pytest.approx(2e-5, rel=1e-2)
+
+
+def test_float32_is_not_believed_where_it_is_off_itself(hands: Hands, torch: Any, reference: Any):
+    call, exact, every = calm(reference, torch), Exact(hands, threads=2), range(500)
+    assert len(exact.all_errors(call.placement, [0, 250], 1e-4)[0]) < 500
+    positions, errors = exact.all_errors(call.placement, [0, 250], 1e-7)
+    assert positions == every and errors == exact.errors(call.placement, every)
+
+
 def test_a_compiled_truth_that_is_not_the_reference_is_our_error_in_one_line(
     scorer: Scorer, changed: Callable[[str, str], Path]
 ):
