@@ -48,7 +48,7 @@ class _Measurement:
     ) -> None:
         self._bench, self._starts, self._options = bench, starts, options
         self._emit, self._tally, self._baseline = emit, tally, baseline
-        self._plan, self._shapes = bench.device.evaluating, options.configurations
+        self._plan, self._shapes = bench.device.evaluating.among(len(options.configurations)), options.configurations
         self._found = {shape.name: Passes() for shape in self._shapes}
 
     def take(self) -> dict[str, tuple[Timing, float]]:

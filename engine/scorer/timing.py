@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.scorer.problem import Configuration
 
@@ -29,8 +29,8 @@ REPEATS, PRECISE = 3, 0.01
 class Plan:
     """How long one configuration may be timed in one process. The count never falls below `least` for a fast one.
 
-    An evaluation makes `passes` of them while it is younger than `seconds`. In a paired round, whose ratio cancels what
-    both sides pay alike, a first call of `warm_us` and more needs no other before it.
+    Few configurations share `pass_us`. An evaluation makes `passes` of them while it is younger than `seconds`. In a
+    paired round, whose ratio cancels what both sides pay, a first call of `warm_us` and more needs no other before it.
     """
 
     budget_us: float
@@ -39,6 +39,11 @@ class Plan:
     passes: int = 1
     seconds: float = 0.0
     warm_us: float = math.inf
+    pass_us: float = 0.0
+
+    def among(self, configurations: int) -> Plan:
+        """The plan for so many configurations in one process."""
+        return replace(self, budget_us=max(self.budget_us, self.pass_us / configurations))
 
     def in_a_half(self, first_us: float) -> tuple[int, int]:
         """Timed calls of a source on the way there and on the way back, beside a first one of `first_us`.
@@ -61,7 +66,7 @@ class Plan:
         return max(self.least, min(self.most, round(self.budget_us / max(first_us, 1.0))))
 
 
-EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=2, seconds=2.0)
+EVALUATE = Plan(budget_us=60_000.0, least=2, most=6, passes=2, seconds=2.0, pass_us=300_000.0)
 ROUND = Plan(budget_us=50_000.0, least=2, most=8, warm_us=25_000.0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from served import SMALL, Scorer, descendants, name_of
 
-from engine.scorer.timing import ROUND, Plan
+from engine.scorer.timing import EVALUATE, ROUND, Plan
 
 HERE = Path(__file__).parent
 TILED, NAIVE = HERE / "honest" / "tiled.cpp", HERE / "honest" / "naive.cpp"
@@ -61,6 +61,11 @@ def test_a_slow_call_warms_up_for_itself_and_a_very_slow_one_is_its_own_measurem
 
 def test_a_device_that_names_no_such_bound_always_warms_up():
     assert Plan(budget_us=8_000.0, least=2, most=4).in_a_half(79_000.0) == (1, 1)
+
+
+def test_few_configurations_share_the_time_of_a_pass():
+    calls = [EVALUATE.among(configurations).more_calls(30_000.0) for configurations in (1, 2, 3, 8, 16)]
+    assert calls == [EVALUATE.most, 5, 3, 2, 2]
 
 
 def test_the_order_turns_from_round_to_round(scorer: Scorer):
