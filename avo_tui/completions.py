@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from engine.record.frozen import dataclass
 
 # What an argument is completed with, by its metavar. Everything else is left to the person.
 KINDS = {

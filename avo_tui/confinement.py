@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+from engine.record.frozen import dataclass
 
 _LANDLOCK_CREATE_RULESET, _ASK_VERSION = 444, 1
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")

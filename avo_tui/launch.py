@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.record.config import RunConfig, save
 from engine.record.errors import AvoError, ConfigError, JournalError, Refused
+from engine.record.frozen import dataclass
 from engine.record.liveness import engine_alive
 from engine.record.reader import Reader
 from engine.record.run import RunFolder, create_run

@@ -6,10 +6,11 @@ One rule: they hold no behaviour, so that everything above may know them and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from engine.record import events as ev
+from engine.record.frozen import dataclass
 from engine.record.scores import Score
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
@@ -28,6 +28,7 @@ from engine.data import kernels_directory
 from engine.private import without_secrets
 from engine.record import config
 from engine.record.errors import ConfigError, LineageError, Refused
+from engine.record.frozen import dataclass
 from engine.record.journal import connect
 from engine.record.run import LOGS_DROPPED, SUMS, RunFolder
 from engine.scorer import tree

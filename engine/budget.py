@@ -11,11 +11,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from engine.record.config import Limits
 from engine.record.errors import Refused
+from engine.record.frozen import dataclass
 from engine.record.reader import Reader
 
 WARN_AT = (0.67, 0.9)

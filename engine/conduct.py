@@ -12,12 +12,12 @@ import json
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from engine.record import events as ev
 from engine.record.config import SupervisorConfig
 from engine.record.events import Level
+from engine.record.frozen import dataclass
 from engine.record.reader import Reader
 
 KINDS = ("tool_started", "tool_finished", "said", "spent", "epoch", "attempt")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from engine.conduct import Conduct, Sign, signs
 from engine.record.config import SupervisorConfig
 from engine.record.events import Level
+from engine.record.frozen import dataclass
 from engine.record.reader import Attempt
 
 What = Literal["stall", "cycle", "failures", "conduct"]

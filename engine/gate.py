@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from engine import intervals
 from engine.intervals import Interval
 from engine.record import events as ev
 from engine.record.config import GateConfig
+from engine.record.frozen import dataclass
 from engine.record.scores import Score
 
 CANDIDATE, INCUMBENT = 0, 1

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from engine.gate import Round
 from engine.private import without_secrets
 from engine.record.config import ScorerConfig
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.record.liveness import Identity, identity, process_alive
 from engine.record.scores import Integrity, Score
 from engine.spool import Spool

@@ -11,10 +11,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine.record.errors import Refused
+from engine.record.frozen import dataclass
 from engine.scorer import intake as judged
 from engine.scorer import tree
 

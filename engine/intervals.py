@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+
+from engine.record.frozen import dataclass
 
 # From this many rounds on the spread of the rounds themselves is measured. Before, it is taken from the
 # configurations within the rounds, as its upper bound; and with too few of those it is simply assumed.

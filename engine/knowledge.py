@@ -11,12 +11,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data import knowledge_directory
 from engine.knowledge_pages import Page, Section, read_page
 from engine.record.errors import Refused
+from engine.record.frozen import dataclass
 from engine.record.run import RunFolder
 
 SHIPPED, RUN, PERSON = "shipped", "run", "person"

@@ -17,7 +17,6 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +26,7 @@ from engine.knowledge_pages import FILE_LIMIT, read_page, read_text
 from engine.lessons import forget
 from engine.private import hidden, without_secrets
 from engine.record.errors import Refused
+from engine.record.frozen import dataclass
 from engine.scorer import tree
 
 TEXT = frozenset(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.record.errors import Refused
+from engine.record.frozen import dataclass
 
 FILE_LIMIT = 8 * 1024 * 1024
 # A text without headings is cut into pieces of this many lines, so that a hit names a place in it.

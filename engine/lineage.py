@@ -14,12 +14,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from engine.private import hidden
 from engine.record.errors import LineageError
+from engine.record.frozen import dataclass
 from engine.record.scores import SCORE_FILE, Score
 
 if TYPE_CHECKING:

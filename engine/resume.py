@@ -9,13 +9,13 @@ from the engine's own copy of the sources; anything else is named and left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine import commits, intake
 from engine.lineage import Committed, Lineage
 from engine.record import events as ev
 from engine.record.errors import LineageError
+from engine.record.frozen import dataclass
 from engine.record.journal import Journal
 from engine.record.reader import Attempt, Reader
 

@@ -7,7 +7,7 @@ the person. A new best, a moved head or a person's resume starts it again. Every
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from engine.answers import Directive
 from engine.conduct import Conduct, Witness, signs
@@ -15,6 +15,7 @@ from engine.detectors import LEVELS, Finding, Trajectory, look
 from engine.inbox import Inbox
 from engine.record import events as ev
 from engine.record.config import SupervisorConfig
+from engine.record.frozen import dataclass
 from engine.record.journal import Journal
 from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Version
 

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from engine.intake import Candidate
 from engine.lineage import Lineage
 from engine.record import events as ev
 from engine.record.errors import ConfigError, Refused, ScorerError
+from engine.record.frozen import dataclass
 from engine.record.reader import Reader, Version
 from engine.record.scores import Score
 from engine.session import Evaluation, Profile, Pursuit, Session, Submission, Variant

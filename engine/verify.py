@@ -14,13 +14,14 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from engine import archive, intake
 from engine.lineage import Lineage
 from engine.record import config, schema
 from engine.record.errors import AvoError, ConfigError, JournalError, JournalNewer, LineageError, Refused
+from engine.record.frozen import dataclass
 from engine.record.journal import connect
 from engine.record.liveness import engine_alive
 from engine.record.reader import Reader, Version

@@ -19,13 +19,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine import lock
 from engine.private import keep_private
 from engine.record import events as ev
 from engine.record.errors import AvoError, JournalError, Refused, RunLocked
+from engine.record.frozen import dataclass
 from engine.record.journal import Journal
 from engine.record.liveness import engine_alive
 from engine.record.reader import Engine, Reader

@@ -9,7 +9,7 @@ import statistics
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from avo_tui.commands.judge import chosen_configurations, progress, sources
@@ -20,6 +20,7 @@ from avo_tui.scoring import ask
 from avo_tui.summary import ratio
 from avo_tui.tables import NOTHING, one_line, table, times
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.record.scores import geomean
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ from avo_tui.tables import one_line
 from avo_tui.terminal import probe
 from engine import __version__
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.record.run import list_runs, runs_directory
 
 EXTRAS = {"mcp": "mcp", "ray": "ray", "pdf": "pypdf", "report": "PIL", "serve": "textual_serve"}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from avo_tui.summary import Summaries, Summary, ratio
 from engine.record.costs import Cost, costs
+from engine.record.frozen import dataclass
 from engine.record.reader import Alert, Attempt, Direction, Intervention, Reader, Version
 from engine.record.scores import Score, geomean, unit_of
 

@@ -12,9 +12,9 @@ import mmap
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.scorer.hands import Block, Hands, Request, Sample, secret
 from engine.scorer.problem import Configuration
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from engine.record.frozen import dataclass
 from engine.scorer.children import Children
 from engine.scorer.examine import NAME, examine
 

@@ -11,10 +11,10 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.scorer import remarks, sandbox
 from engine.scorer import toolchain as tools
 from engine.scorer.children import Children

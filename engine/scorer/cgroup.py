@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from engine.record.frozen import dataclass
 
 _ROOT = Path("/sys/fs/cgroup")
 MOST_PROCESSES = 4096

@@ -14,10 +14,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.scorer.failure import Cancelled
 from engine.scorer.sandbox import Sandbox
 

@@ -12,9 +12,10 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from engine.record.frozen import dataclass
 
 NUMBERS = {"x86_64": 298, "aarch64": 241}  # perf_event_open in each architecture's system call table
 SAMPLES_PER_S = 1997  # a prime: no loop of a candidate keeps step with it

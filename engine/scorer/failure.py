@@ -6,8 +6,7 @@ are ScorerError.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.record.frozen import dataclass
 from engine.record.scores import Stage
 
 CHECKS: dict[Stage, str] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from engine.record.frozen import dataclass
 from engine.scorer.assembly import Listing, Loop
 from engine.scorer.counters import Place
 

@@ -12,9 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from engine.record.frozen import dataclass
 from engine.scorer.failure import fail
 from engine.scorer.problem import Problem
 

@@ -10,11 +10,11 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 Suite = Literal["quick", "full"]
 LANGUAGES = {"cpp": "cpu", "cuda": "cuda"}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.record.frozen import dataclass
 from engine.record.scores import geomean
 from engine.scorer import hotspots, intake, machine, remarks
 from engine.scorer.assembly import Listing, Loop, disassemble

@@ -9,13 +9,14 @@ import ctypes
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from engine.record.errors import ConfigError, ScorerError
+from engine.record.frozen import dataclass
 from engine.scorer.arena import Placement
 from engine.scorer.hands import Request
 from engine.scorer.problem import Configuration, Problem

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from engine.record.frozen import dataclass
 
 # Line numbers change no code (gcc.gnu.org/onlinedocs/gcc/Debugging-Options: -g; GCC tests it with -fcompare-debug).
 GCC = ("-g1", "-fopt-info-vec-optimized", "-fopt-info-vec-missed")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine.record.frozen import dataclass
 from engine.scorer import baselines, intake
 from engine.scorer.bench import Bench, Emit, Options, Tally
 from engine.scorer.build import Built, build

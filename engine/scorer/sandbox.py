@@ -19,10 +19,11 @@ import stat
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from engine.record.errors import Refused, ScorerError
+from engine.record.frozen import dataclass
 from engine.record.scores import Check
 from engine.scorer import bubblewrap, cgroup, landlock, tree
 from engine.scorer import toolchain as tools

@@ -16,7 +16,7 @@ RECORD = ("engine.record",)
 # What each room may import beside the standard library: a name allows itself and everything below it.
 ROOMS = {
     "engine/record": RECORD,
-    "engine/scorer": ("torch", "engine.scorer", "engine.record.scores", "engine.record.errors"),
+    "engine/scorer": ("torch", "engine.scorer", "engine.record.scores", "engine.record.errors", "engine.record.frozen"),
     # httpx2 is the transport of anthropic: its timeouts and errors are named where they are met.
     "engine": ("engine", "anthropic", "httpx2", "git", "gitdb", "watchfiles", "mcp", "pypdf", "ray"),
     "avo_tui": (

@@ -11,7 +11,6 @@ import math
 import random
 import re
 import time
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -19,6 +18,7 @@ import httpx2
 
 from engine.operators.agent.sdk import anthropic
 from engine.record.events import clip
+from engine.record.frozen import dataclass
 
 Action = Literal["wait", "resend", "room", "stop"]
 _RETRIED = frozenset({408, 409, 425, 429})

@@ -18,12 +18,12 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.operators.agent.reply import Reply, clean
 from engine.record.errors import OperatorError
+from engine.record.frozen import dataclass
 
 UNKNOWN = "Interrupted by a restart of the engine; whether it took effect is unknown. Look before you try again."
 NEVER_RAN = "Not executed: the engine restarted before this call began."

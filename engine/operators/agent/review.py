@@ -10,13 +10,13 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from engine.operators.agent import ledger
 from engine.operators.agent.client import ModelClient, Request
 from engine.operators.agent.faults import Backoff, ModelFault
 from engine.record import events as ev
+from engine.record.frozen import dataclass
 from engine.session import Session
 
 LEAST = 3

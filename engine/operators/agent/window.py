@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from engine.record.frozen import dataclass
 
 SOFT, LATE, HARD = 0.60, 0.70, 0.80
 SOFT_TOKENS = 150_000

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from engine.operators.playbook.conditions import Condition, parse
 from engine.operators.playbook.edits import Block, Clear, Edit, File, Replace, Set
 from engine.record.errors import ConfigError
+from engine.record.frozen import dataclass
 
 KINDS = ("algorithm", "microarchitecture", "parameter", "schedule", "numerics")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from engine.operators.playbook import edits
 from engine.operators.playbook.catalogue import Catalogue, Direction
 from engine.operators.playbook.conditions import check
 from engine.operators.playbook.memory import Learned, Trial
+from engine.record.frozen import dataclass
 
 RETRY_AFTER = 3  # commits, before what did not pay is worth a second look
 RETRY_GAIN = 0.01

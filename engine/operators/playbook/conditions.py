@@ -8,8 +8,9 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from engine.record.frozen import dataclass
 
 _TEXT = re.compile(r"^\s*(?P<fact>[A-Za-z_][\w.\-]*)\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<value>.+?)\s*$")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {

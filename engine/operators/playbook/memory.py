@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from engine.pairing import blurred
+from engine.record.frozen import dataclass
 from engine.record.reader import Attempt, Reader, Version
 from engine.record.scores import Score, geomean
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.operators.playbook.choose import Scene, all_facts, assess, choose
 from engine.operators.playbook.edits import Edit
 from engine.operators.playbook.memory import Learned, Memory, Trial, compare
 from engine.record.events import Source, clip
+from engine.record.frozen import dataclass
 from engine.record.reader import Version
 from engine.record.scores import Score
 from engine.session import Directive, Exhausted, Session

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from engine.operators.playbook.catalogue import Catalogue, Direction
+from engine.record.frozen import dataclass
 
 _SETTING = re.compile(r"\b(k[A-Z]\w*)\s*(?:=|:|\bto\b|\bof\b)\s*(-?\d+(?:\.\d+)?f?|true|false)\b")
 _NEGATION = re.compile(r"\b(don't|do not|dont|never|avoid|stop|without|no more|not)\b", re.IGNORECASE)

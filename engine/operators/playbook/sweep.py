@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
 
 from engine.operators.playbook.edits import Edit, Set, file_of, parameters
 from engine.operators.playbook.memory import Trial
+from engine.record.frozen import dataclass
 
 PREFIX = "tune:"
 UNKNOWN = 0.99  # the ratio expected of a move that nobody tried: slightly worse than what is there

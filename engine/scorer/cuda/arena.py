@@ -10,12 +10,12 @@ import ctypes
 import fcntl
 import os
 import random
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.record.errors import ScorerError
+from engine.record.frozen import dataclass
 from engine.scorer.hands import Request, secret
 from engine.scorer.problem import Configuration
 

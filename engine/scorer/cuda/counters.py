@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from engine.record.frozen import dataclass
 from engine.scorer import sandbox
 from engine.scorer.children import Children
 from engine.scorer.confined import Confined

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from engine.record.frozen import dataclass
 from engine.scorer.cuda.code import short_name
 
 LOOPS_SHOWN = 4
