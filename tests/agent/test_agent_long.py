@@ -188,7 +188,7 @@ async def _survive(tmp_path: Path, seed: int, faults: int) -> None:
         await stage.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 async def test_random_sequences_of_faults_lose_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
     await _survive(tmp_path, seed, 40)
 

@@ -62,8 +62,9 @@ def has_avx512() -> bool:
 @pytest.mark.parametrize(
     ("problem", "names"),
     [
-        pytest.param("mha_cpu", (), id="seed"),
-        pytest.param("mha_cpu", ROWS, id="rows"),
+        # Seeds are judged in tests/scorer as well, and tiles begin where rows do.
+        pytest.param("mha_cpu", (), id="seed", marks=pytest.mark.soak),
+        pytest.param("mha_cpu", ROWS, id="rows", marks=pytest.mark.soak),
         pytest.param("mha_cpu", TILES, id="tiles"),
         pytest.param("gqa_cpu", (TILES[0], "group-tiles", *TILES[1:]), id="grouped-tiles"),
         pytest.param("mha_cpu", (*TILES, *WIDE), id="wide"),
@@ -83,7 +84,7 @@ def test_the_ladder_is_correct_at_every_landing(
     [
         (*TILES, "no-maximum"),
         (*TILES, "exp-degree-2"),
-        (*TILES, "exp-bits"),
+        pytest.param((*TILES, "exp-bits"), marks=pytest.mark.soak),
         (*TILES, "fast-math"),
     ],
     ids=lambda names: names[-1],

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playbook_toy import Toy, direction
 
 from engine.record.config import Limits
@@ -117,21 +116,18 @@ def test_a_killed_engine_goes_on_where_it_was_and_repeats_nothing(toy: Make) -> 
 KILLED = (("one", "// gain: 1.5"), ("two", "// gain: 1.4"), ("three", "// gain: 0.6"), ("three", "// wrong"))
 
 
-@pytest.mark.parametrize(
-    ("words", "state", "told"),
-    [
-        ("please try the hidden one", "obeyed", "I try hidden now"),
-        ("set kTile = 64", "obeyed", "parameters kTile = 64"),
-        ("kWarp = 4 would be nice", "declined", "no parameter kWarp; it has: kTile = 32"),
-        ("kTile=32", "declined", "has these values already"),
-        ("use the barred trick", "declined", "it needs machine.cores >= 64, and machine.cores is 2"),
-        ("rewrite everything in Fortran", "declined", "nothing in the playbook matches"),
-        ("don't use hidden", "declined", "to forbid it, veto the direction hidden"),
-    ],
+WISHES = (
+    ("kTile=32", "declined", "has these values already"),
+    ("please try the hidden one", "obeyed", "I try hidden now"),
+    ("kWarp = 4 would be nice", "declined", "no parameter kWarp; it has: kTile = 32"),
+    ("use the barred trick", "declined", "it needs machine.cores >= 64, and machine.cores is 2"),
+    ("rewrite everything in Fortran", "declined", "nothing in the playbook matches"),
+    ("don't use hidden", "declined", "to forbid it, veto the direction hidden"),
+    ("set kTile = 64", "obeyed", "parameters kTile = 64"),
 )
-def test_a_person_s_direction_is_obeyed_or_declined_with_the_reason(
-    toy: Make, words: str, state: str, told: str
-) -> None:
+
+
+def test_each_of_a_person_s_directions_is_obeyed_or_declined_with_the_reason(toy: Make) -> None:
     run = toy(
         {
             "10-hidden.toml": direction("hidden", block="two", text="// gain: 0.3"),
@@ -140,12 +136,13 @@ def test_a_person_s_direction_is_obeyed_or_declined_with_the_reason(
         limits=Limits(versions=0),
     )
     run.play()
-    number = run.send("direct", text=words)
+    numbers = [run.send("direct", text=words) for words, _, _ in WISHES]
     run.send("limits", versions=None)
     run.play()
     answers = [e.event() for e in run.ask(lambda r: r.events(kinds=("direction",)))]
-    mine = [a for a in answers if a.direction == f"person-{number}" and a.state in ("obeyed", "declined")]
-    assert [(a.state, told in a.why) for a in mine] == [(state, True)], mine
+    for number, (words, state, told) in zip(numbers, WISHES, strict=True):
+        mine = [a for a in answers if a.direction == f"person-{number}" and a.state in ("obeyed", "declined")]
+        assert [(a.state, told in a.why) for a in mine] == [(state, True)], (words, mine)
 
 
 def test_what_was_measured_before_is_told_instead_of_measured_again(toy: Make) -> None:

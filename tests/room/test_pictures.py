@@ -61,24 +61,20 @@ def screens_of(depth: str) -> list[str]:
     return list(SCREENS) if depth in FULLY else list(ELSEWHERE)
 
 
-def pictured(size: tuple[int, int], depth: str) -> list[str]:
-    """What `make test` looks at: every screen at every size, and in every main depth at the smallest one."""
-    everything = depth == "truecolor" or size == SIZES[0] or os.environ.get("AVO_PICTURES") == "new"
-    return screens_of(depth) if everything else list(ELSEWHERE)
+def seldom(size: tuple[int, int], depth: str) -> bool:
+    """What `make test` leaves to `make soak`: it looks at every size in truecolor and at every depth in the smallest."""
+    return depth != "truecolor" and size != SIZES[0] and os.environ.get("AVO_PICTURES") != "new"
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("size", SIZES, ids=str)
+LOOKS = [
+    pytest.param(size, depth, id=f"{size}-{depth}", marks=[pytest.mark.soak] * seldom(size, depth))
+    for depth in DEPTHS
+    for size in SIZES
+]
+
+
+@pytest.mark.parametrize(("size", "depth"), LOOKS)
 def test_the_screens_look_as_they_did(story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str):
-    look(story, tmp_path, size, depth, pictured(size, depth))
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("depth", FULLY[1:])
-@pytest.mark.parametrize("size", SIZES[1:], ids=str)
-def test_every_screen_looks_as_it_did_in_every_depth(
-    story: RunFolder, tmp_path: Path, size: tuple[int, int], depth: str
-):
     look(story, tmp_path, size, depth, screens_of(depth))
 
 
