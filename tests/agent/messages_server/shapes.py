@@ -10,17 +10,17 @@ import json
 import re
 from typing import Any
 
-from anthropic import types
-from anthropic.types import message_count_tokens_params, message_create_params
-
+from engine.operators.agent.sdk import anthropic
 from messages_server.segments import blocks_of
+
+types = anthropic.types
 
 BODY_LIMIT = 32 * 1024 * 1024
 MESSAGES_LIMIT = 100_000
 LEAST_THINKING = 1024
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-TOP = frozenset(message_create_params.MessageCreateParamsBase.__annotations__) | {"stream"}
-COUNTED = frozenset(message_count_tokens_params.MessageCountTokensParams.__annotations__)
+TOP = frozenset(types.message_create_params.MessageCreateParamsBase.__annotations__) | {"stream"}
+COUNTED = frozenset(types.message_count_tokens_params.MessageCountTokensParams.__annotations__)
 BLOCKS: dict[str, frozenset[str]] = {
     "text": frozenset(types.TextBlockParam.__annotations__),
     "thinking": frozenset(types.ThinkingBlockParam.__annotations__),
