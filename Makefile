@@ -64,8 +64,10 @@ tools:
 	@command -v git >/dev/null || { echo "make: git is missing; install it (Debian and Ubuntu: apt install git)" >&2; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "make: a C++ compiler is missing; install one (Debian and Ubuntu: apt install g++)" >&2; exit 1; }
 
+# pip compiles on one core what all of them do sooner; a package's template that does not compile is no fault.
 $(MADE): pyproject.toml constraints.txt | tools
 	@echo "making $(VENV) with $(PYTHON); the first time takes a few minutes"
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(MADE)
