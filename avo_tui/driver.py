@@ -6,6 +6,7 @@ a fifth of what an idle room cost. Here it looks on for a moment after input, an
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 from codecs import getincrementaldecoder
@@ -17,6 +18,8 @@ from textual import constants
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+
+from avo_tui.terminal import hung_up
 
 LOOK_S = 0.1
 LOOKS = 3  # after input: what is half an escape sequence becomes a key
@@ -68,6 +71,24 @@ class SleepingDriver(LinuxDriver):
                 self.process_message(event)
         with suppress(EOFError, ParseError):
             list(parser.feed(""))
+
+    def _sigcont_application(self, *given: Any) -> None:
+        """Go on after a stop: one by Ctrl-Z as Textual does, which gave the terminal back before it."""
+        if self._must_signal_resume:
+            super()._sigcont_application(*given)
+        elif self._auto_restart:
+            with suppress(RuntimeError):  # before the app runs, and after
+                asyncio.get_running_loop().call_soon_threadsafe(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Take the terminal again from whoever had it meanwhile.
+
+        Textual only begins again: two threads would then read the keys, and the first of them outlive the app. A hangup
+        brings this signal, too.
+        """
+        if not self._app._exit and not hung_up():
+            self.suspend_application_mode()
+            self.resume_application_mode()
 
 
 def driver() -> type[LinuxDriver] | None:

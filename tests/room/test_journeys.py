@@ -148,6 +148,26 @@ def test_it_leaves_when_its_terminal_is_gone_without_a_word(story: RunFolder):
         assert t.process.wait(20) == 128 + signal.SIGHUP
 
 
+def test_a_stop_that_nobody_told_it_of_leaves_one_reader_of_keys_and_an_orderly_end(story: RunFolder):
+    """As kill -STOP and -CONT do; the kernel also continues whom it hangs up."""
+    with attach(story) as t:
+        t.until("Scores")
+        threads = Path(f"/proc/{t.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        for _ in range(2):
+            os.kill(t.process.pid, signal.SIGSTOP)
+            os.kill(t.process.pid, signal.SIGCONT)
+            t.press("3")
+            t.until("Trajectory")
+            t.press("1")
+            t.until("Scores")
+        assert len(list(threads.iterdir())) < before + 4, "each stop left two threads behind"
+        os.kill(t.process.pid, signal.SIGCONT)
+        os.kill(t.process.pid, signal.SIGTERM)
+        assert t.wait() == 128 + signal.SIGTERM
+        assert t.restored() == []
+
+
 def test_the_terminal_is_given_back_after_a_crash(run: RunFolder):
     code = (
         "import sys; from pathlib import Path; from avo_tui.app import AvoApp; from engine.record.run import RunFolder\n"
