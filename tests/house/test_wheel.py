@@ -120,7 +120,7 @@ def test_a_shipped_problem_is_scored_away_from_the_checkout(installed):
     kernels = next((installed / "env").glob("lib/python*/site-packages/engine/_shipped/kernels"))
     mine = installed / "mine"
     shutil.copytree(kernels / "mha_cpu" / "seed", mine)
-    words = "--problem mha_cpu --suite quick --patience 0 --no-baselines --json"
+    words = "--problem mha_cpu --suite quick --patience 0 --json"
     score = json.loads(avo(installed, "score", str(mine), *words.split()))
     assert (score["correct"], score["stage"]) == (True, "ok")
 
