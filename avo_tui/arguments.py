@@ -229,7 +229,7 @@ def _judging(commands: Any) -> None:
     score.add_argument(
         "--patience", type=_seconds, metavar="S",
         help="seconds to go on measuring while figures do not agree with each other (default 10) or, of a recorded"
-        " version, with the record (default 30)",
+        " version, with the record (default 60)",
     )  # fmt: skip
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")
@@ -248,7 +248,9 @@ def _judging(commands: Any) -> None:
 
 
 def _scoring(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--problem", required=True, metavar="P", help="a shipped problem or a problem's folder")
+    made.add_argument(
+        "--problem", metavar="P", help="a shipped problem or a problem's folder; RUN@vN needs none: it is the run's"
+    )
     made.add_argument(
         "--configuration",
         action="append",

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from avo_tui.commands.judge import chosen_configurations, progress, sources
-from avo_tui.commands.named import print_json, problem_of, verdict
+from avo_tui.commands.named import print_json, problem_for, verdict
 from avo_tui.launch import require
 from avo_tui.model.show import Unit, unit_for
 from avo_tui.scoring import ask
@@ -51,7 +51,7 @@ class Measured:
 
 def bench(arguments: Namespace) -> int:
     """Measure candidates and baselines side by side; exit code 1 when one is not correct."""
-    problem = problem_of(arguments.problem)
+    problem = problem_for(arguments.problem, arguments.source, arguments.runs)
     require(problem.language)
     chosen = chosen_configurations(arguments.configuration, problem)
     shapes = [c for c in problem.configurations if chosen is None or c.name in chosen]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avo_tui.commands.named import print_json, problem_of, run_and_version, verdict
+from avo_tui.commands.named import print_json, problem_for, run_and_version, verdict
 from avo_tui.commands.show import integrity_text
 from avo_tui.launch import require
 from avo_tui.scoring import OnEvent, ask
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 SOURCES = frozenset({".cpp", ".cc", ".cxx", ".c", ".cu", ".h", ".hpp", ".hh", ".inc", ".cuh"})
 BASELINE = "baseline:"
-PATIENCE_S, PATIENCE_RECORDED_S = 10.0, 30.0
+PATIENCE_S, PATIENCE_RECORDED_S = 10.0, 60.0
 
 
 def score(arguments: Namespace) -> int:
     """`avo score`: check and time a candidate; exit code 1 when it is not correct."""
-    problem = problem_of(arguments.problem)
+    problem = problem_for(arguments.problem, [arguments.source], arguments.runs)
     if arguments.build_only:
         return _build_only(arguments, problem)
     require(problem.language)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avo_tui.commands.named import print_json, problem_of, run_of, version_of
+from avo_tui.commands.named import print_json, problem_of_run, run_of, version_of
 from avo_tui.tables import moment, one_line, rate, score_lines, times
-from engine.record.config import load
 from engine.record.errors import ConfigError, LineageError
 from engine.record.reader import Reader, Version
 from engine.record.run import RunFolder
@@ -59,8 +58,7 @@ def export(arguments: Namespace) -> int:
 def _problem(folder: RunFolder) -> Problem | None:
     """The run's problem, for its flags and header; None when it is not on this machine."""
     try:
-        config = load(folder.config)
-        return problem_of(config.problem_path if Path(config.problem_path).is_dir() else config.problem)
+        return problem_of_run(folder)
     except ConfigError:
         return None
 

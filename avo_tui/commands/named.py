@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,29 @@ def problem_of(text: str) -> Problem:
     if given.is_dir():
         raise ConfigError(f"{text} has no problem.toml; a problem is a folder with one (shipped: {names})")
     raise ConfigError(f"no problem {text!r}; shipped: {names}; or give the path of your problem's folder")
+
+
+def problem_of_run(folder: RunFolder) -> Problem:
+    """The problem that a run evolves. Raises ConfigError when it is not on this machine."""
+    from engine.record.config import load
+
+    config = load(folder.config)
+    return problem_of(config.problem_path if Path(config.problem_path).is_dir() else config.problem)
+
+
+def problem_for(asked: str | None, sources: Sequence[str], runs: str | None) -> Problem:
+    """The problem that was asked for or, without, the one of the runs whose versions are the sources."""
+    if asked is not None:
+        return problem_of(asked)
+    found: dict[str, Problem] = {}
+    for source in sources:
+        if "@" not in source or Path(source).expanduser().exists():
+            raise UsageError(f"which problem is {source} for? Add --problem P; only a version, RUN@vN, knows its own")
+        problem = problem_of_run(run_and_version(source, runs)[0])
+        found[str(problem.folder)] = problem
+    if len(found) > 1:
+        raise UsageError(f"these versions solve several problems ({', '.join(found)}); add --problem P")
+    return next(iter(found.values()))
 
 
 def shipped_problems() -> list[str]:

@@ -125,18 +125,22 @@ def repeat(figures: Sequence[Sequence[float]]) -> bool:
 class Passes:
     """What was measured of one configuration: the calls of each pass (microseconds), and the largest error.
 
-    `quiet` counts the passes with a call before and after which nobody else worked on the device's cores.
+    `quiet` says of each pass whether it has a call before and after which nobody else worked on the device's cores.
     """
 
     calls: list[list[float]] = field(default_factory=list)
-    quiet: int = 0
+    quiet: list[bool] = field(default_factory=list)
     error: float = 0.0
 
     def add(self, calls: Sequence[tuple[float, bool]], error: float) -> None:
         """One more pass: the time of each call and whether it was quiet."""
         self.calls.append([us for us, _ in calls])
-        self.quiet += any(quiet for _, quiet in calls)
+        self.quiet.append(any(quiet for _, quiet in calls))
         self.error = max(self.error, error)
+
+    def last(self, passes: int) -> Passes:
+        """The latest of them, with the largest error of all."""
+        return Passes(self.calls[-passes:], self.quiet[-passes:], self.error)
 
     @property
     def figures(self) -> list[float]:
@@ -146,4 +150,4 @@ class Passes:
     @property
     def disturbed(self) -> bool:
         """Whether most passes had company."""
-        return 2 * self.quiet < len(self.calls)
+        return 2 * sum(self.quiet) < len(self.calls)

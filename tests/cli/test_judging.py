@@ -14,6 +14,7 @@ import pytest
 from tiny import until
 
 from engine.lineage import Lineage
+from engine.record.config import RunConfig, save
 from engine.record.events import VersionCommitted
 from engine.record.journal import Journal
 from engine.record.run import create_run
@@ -194,6 +195,7 @@ def recorded_run(runs, device, latency_us):
     commit = lineage.commit(files, version=0, parent=None, score=score, message="the seed")
     with Journal.create(folder.journal, "made") as journal:
         journal.append(VersionCommitted(0, commit, None, 0, "improved", "", "the seed", score))
+    return folder
 
 
 def test_a_version_that_is_scored_again_is_compared_with_its_record(avo, nano, tmp_path):
@@ -217,6 +219,18 @@ def test_a_recorded_version_is_measured_until_it_agrees_or_the_patience_is_up(av
     recorded_run(avo.runs, device(threads()), 1e9)
     words = ("--problem", str(nano), "--no-baselines", "--json", "--patience", "3")
     assert 2.5 <= avo("score", "made@v0", *words).json["seconds"] < 30.0
+
+
+def test_a_version_knows_its_problem_and_a_folder_does_not(avo, nano, tmp_path):
+    run = recorded_run(avo.runs, "here", 1.0)
+    save(RunConfig("nano", str(nano)), run.config)
+    few = ("--configuration", "full_64")
+    assert avo("score", "made@v0", "--no-baselines", *few, "--json").json["problem"] == "nano"
+    assert avo("bench", "made@best", "made@v0", "--repeats", "1", *few).code == 0
+    avo("score", str(nano / "seed")).refused(2, "--problem")
+    avo("bench", "made@v0", str(nano / "seed")).refused(2, "which problem", "--problem")
+    save(RunConfig("gone", str(tmp_path / "gone")), run.config)
+    avo("score", "made@v0").refused(2, "no problem 'gone'")
 
 
 def test_a_bench_has_the_baselines_that_the_problem_names_and_the_configurations_asked_for(avo, nano, tmp_path):

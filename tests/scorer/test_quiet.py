@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +16,13 @@ from served import HERE, KERNELS, SMALL, Scorer, with_programs
 
 from engine.scorer import evaluate, serve
 from engine.scorer import toolchain as tools
-from engine.scorer.bench import Options, Recorded
+from engine.scorer.bench import Options, Recorded, Tally
 from engine.scorer.hands import Hands
 from engine.scorer.intake import Candidate
+from engine.scorer.measurement import measure
 from engine.scorer.problem import load
 from engine.scorer.quiet import FORGETTING, Listening, Neighbours, is_quiet
-from engine.scorer.timing import Passes, agree, repeat, summarise
+from engine.scorer.timing import EVALUATE, Passes, Timing, agree, repeat, summarise
 
 
 class Paced(Hands):
@@ -89,6 +90,9 @@ def test_a_figure_is_the_low_end_of_its_passes_and_had_company_when_most_of_them
     assert (passes.figures, passes.disturbed, passes.error) == ([12.0, 11.0], False, 3e-6)
     passes.add([(13.0, False)], 2e-6)
     assert passes.disturbed
+    latest = passes.last(2)
+    assert (latest.figures, latest.disturbed, latest.error) == ([11.0, 13.0], False, 3e-6)
+    assert passes.last(4).figures == passes.figures
     shape = load(KERNELS / "mha_cpu").select(["full_256"])[0]
     found = summarise(shape, passes.calls)
     assert (found.latency_us, found.calls) == (pytest.approx(11.4), 4)
@@ -166,6 +170,31 @@ def test_patience_ends_when_the_record_is_met_and_otherwise_with_the_time(
     latencies = {c["name"]: c["latency_us"] for c in plain["configurations"]}
     assert seconds(latencies, 40.0) < 35.0
     assert 2.0 <= seconds({name: us / 100 for name, us in latencies.items()}, 3.0) < 15.0
+
+
+def test_what_stands_against_a_record_are_the_latest_passes_and_without_agreement_all_count() -> None:
+    shape = load(KERNELS / "mha_cpu").select(["full_256"])[0]
+
+    def found(passes: Iterable[float], recorded_us: float, patience_s: float) -> Timing:
+        """What is reported when each pass has one call that takes the next of these times."""
+        times = iter(passes)
+        bench: Any = SimpleNamespace(
+            device=SimpleNamespace(evaluating=EVALUATE, disturbed=lambda: True),
+            judge=SimpleNamespace(problem=SimpleNamespace(holdouts=())),
+            call=lambda *_, **__: (next(times), 1e-7),
+        )
+        worker: Any = SimpleNamespace(close=lambda: None)
+        recorded = Recorded({shape.name: recorded_us})
+        options = Options((shape,), "full", patience_s=patience_s, recorded=recorded)
+        return measure(bench, lambda: worker, options, lambda event: None, Tally())[shape.name][0]
+
+    bad_then_good = [1.5e5, 1.5e5, 1.0e5, 1.0e5]
+    assert (met := found(bad_then_good, 1.0e5, 60.0)).latency_us == 1.0e5
+    assert met.calls == 2
+    assert found(reversed(bad_then_good), 1.5e5, 60.0).latency_us == 1.5e5, "one good moment long ago is no obstacle"
+    never = found(itertools.cycle(bad_then_good), 2.0e5, 0.1)
+    assert never.latency_us == pytest.approx(1.0e5)
+    assert never.calls > 4
 
 
 def test_a_record_of_another_device_or_of_other_sources_is_none() -> None:
