@@ -2,8 +2,8 @@
 
 One rule: every figure is that of one process, a low quantile of calls that were each checked. One process alone can be
 a fifth off by where its heap happens to lie; the gate has measured several by the time it commits. On a processor,
-where noise only adds time, their low quantile counts, as in an evaluation; on a GPU, whose clock moves both ways, their
-median.
+where noise only adds time, their low quantile counts, as in an evaluation, which stands for the passes that it makes:
+of two evaluations that disagree the slower one does not pull. On a GPU, whose clock moves both ways, it is the median.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import median, stdev
 
 from engine.gate import CANDIDATE, Round
 from engine.record.scores import ConfigurationScore, Score, geomean
-from engine.scorer.timing import quantile
+from engine.scorer.timing import EVALUATE, quantile
 
 
 def settled(
@@ -30,22 +30,30 @@ def settled(
     `names` are the rounds' columns, `flops` the work of each configuration, and `again` is a later evaluation, whose
     report counts.
     """
-    of = median if device == "cuda" else quantile
+    of, passes = (median, 1) if device == "cuda" else (quantile, EVALUATE.passes)
     columns = {name: [r.latency_us[CANDIDATE][i] for r in rounds] for i, name in enumerate(names)}
-    for c in again.configurations if again else ():
-        columns[c.name] = [*columns.get(c.name, []), c.latency_us]
-    rows = tuple(_row(c, columns.get(c.name, []), flops.get(c.name), of) for c in score.configurations)
+    evaluated = {name: [c.latency_us] for name, c in _by_name(score).items()}
+    for name, c in _by_name(again).items():
+        evaluated.setdefault(name, []).append(c.latency_us)
+    rows = tuple(
+        _row(c, evaluated[c.name] * passes + columns.get(c.name, []), flops.get(c.name), of)
+        for c in score.configurations
+    )
     integrity = again.integrity if again else score.integrity
     return replace(score, configurations=rows, geomean_tflops=geomean([c.tflops for c in rows]), integrity=integrity)
 
 
+def _by_name(score: Score | None) -> dict[str, ConfigurationScore]:
+    return {c.name: c for c in score.configurations} if score else {}
+
+
 def _row(
-    row: ConfigurationScore, more: Sequence[float | None], flops: float | None, of: Callable[[list[float]], float]
+    row: ConfigurationScore, values: Sequence[float | None], flops: float | None, of: Callable[[list[float]], float]
 ) -> ConfigurationScore:
-    figures = [us for us in (row.latency_us, *more) if us]
-    if flops is None or len(figures) < 2:
+    figures = [us for us in values if us]
+    if flops is None or len(set(figures)) < 2:
         return row
     latency = of(figures)
     # Of a slow kernel the score times one call, which has no spread; the figures of several processes have one.
-    spread = row.tflops_std if row.tflops_std is not None else stdev(flops / (us * 1e6) for us in figures)
+    spread = row.tflops_std if row.tflops_std is not None else stdev(flops / (us * 1e6) for us in set(figures))
     return replace(row, latency_us=latency, tflops=flops / (latency * 1e6), tflops_std=spread)
