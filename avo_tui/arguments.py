@@ -229,7 +229,7 @@ def _judging(commands: Any) -> None:
     score.add_argument(
         "--patience", type=_seconds, metavar="S",
         help="seconds to go on measuring while figures do not agree with each other (default 10) or, of a recorded"
-        " version, with the record (default 60)",
+        " version, with the record (default 90)",
     )  # fmt: skip
     score.add_argument("--build-only", action="store_true", help="compile and read the machine code; needs no device")
     score.add_argument("--architecture", metavar="A", help="what --build-only compiles CUDA for (80, 90a, 100a)")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SOURCES = frozenset({".cpp", ".cc", ".cxx", ".c", ".cu", ".h", ".hpp", ".hh", ".inc", ".cuh"})
 BASELINE = "baseline:"
-PATIENCE_S, PATIENCE_RECORDED_S = 10.0, 60.0
+PATIENCE_S, PATIENCE_RECORDED_S = 10.0, 90.0
 
 
 def score(arguments: Namespace) -> int:
