@@ -21,7 +21,7 @@ from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
-LOG_ROOM = 4096  # bytes; with less, engine.log may have no room for the engine's last line
+ROOM = 1 << 20  # bytes; with less, a journal cannot begin, and while it tries engine.log has no room for a last line
 NVCC_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -150,8 +150,12 @@ def _await_heartbeat(process: subprocess.Popen[bytes], folder: RunFolder, logged
     if process.returncode == 0 and folder.journal.is_file():
         return  # it began and finished before anybody looked
     said = last_line(folder, logged)
-    if not said and shutil.disk_usage(folder.path).free < LOG_ROOM:
-        said = f"the disk of {folder.path} is full, and the engine could not even say so; free some, then resume"
+    if shutil.disk_usage(folder.path).free < ROOM:
+        begun = folder.journal.is_file()
+        then = "then resume" if begun else "then start it again"
+        said = said or f"the disk of {folder.path} is full, and the engine could not even say so; free some, {then}"
+        if not begun:
+            shutil.rmtree(folder.path, ignore_errors=True)  # nothing is in it, and its name is free again
     if process.returncode == 1:
         raise Refused(said or f"the engine refused run {folder.name}")
     raise EngineFailed(said or f"the engine ended with code {process.returncode} and said nothing; {folder.engine_log}")

@@ -278,6 +278,14 @@ def test_a_full_disk_is_said_and_what_was_written_can_still_be_read(past, small_
     assert len(past("versions", "climb", "--json", *runs).json) == 5
 
 
+def test_where_a_journal_has_no_room_to_begin_the_run_begins_elsewhere_or_later_under_its_name(avo, small_disk):
+    rest = small_disk / "rest"
+    rest.write_bytes(b"x" * (580 << 10))
+    words = ("run", "--problem", avo.problem(), "--config", avo.config(), "--name", "new", "--runs", str(small_disk))
+    avo(*words, "--detach").refused(2, str(small_disk / "new"), "full", "start it again")
+    assert [p.name for p in small_disk.iterdir()] == ["rest"]
+
+
 def test_a_disk_without_a_byte_left_is_named_and_the_watchdog_gives_up_in_words(past, small_disk):
     folder = small_disk / "climb"
     folder.mkdir()
