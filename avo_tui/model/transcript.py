@@ -149,7 +149,7 @@ def _direction(e: ev.DirectionChanged) -> Block | None:
         return _new(head=(("→ ", "accent"), (name, "head"), *who), rule=True, body=brief(e.why))
     if e.source == "person" or e.state in ("declined", "skipped", "vetoed", "pinned", "obeyed"):
         role = {"person": "you", "supervisor": "super"}.get(e.source, "dim")
-        why = f": {one_line(e.why)}" if e.why else ""
+        why = f": {one_line(e.why)}" if e.why and one_line(e.why) != name else ""  # a short direction is its own name
         return _new(head=(("◆ ", role), (f"{e.source} ", role), (f"{name} ", ""), (e.state, "strong"), (why, "dim")))
     return None
 

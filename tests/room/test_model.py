@@ -32,7 +32,7 @@ from avo_tui.model.view import View
 from avo_tui.themes import PALETTES, to_ascii
 from engine.record import events as ev
 from engine.record.errors import UsageError
-from engine.record.reader import Reader
+from engine.record.reader import Entry, Reader
 from engine.record.run import RunFolder
 from tests.room import scripted, stage
 
@@ -250,14 +250,23 @@ def test_every_event_has_a_block_or_is_left_out_on_purpose():
 
 
 def test_a_tool_s_end_completes_its_start(run: RunFolder):
-    from engine.record.reader import Reader
-
     with Reader(run.journal) as reader:
         blocks = transcript.blocks_of(reader.events())
     tools = [b for b in blocks if b.kind == "tool_started"]
     assert tools
     assert not [b for b in tools if "running" in plain(b.tail)]
     assert not [b for b in blocks if b.kind == "tool_finished"]
+
+
+def test_a_person_s_direction_is_not_told_twice():
+    def head(why: str) -> str:
+        event = ev.DirectionChanged("d1", "wider tiles", "person", "sent", why)
+        block = transcript.block_of(Entry(1, 0.0, "direction", "", ""), event)
+        assert block is not None
+        return plain(block.head)
+
+    assert head("wider tiles") == "◆ person wider tiles sent"
+    assert head("wider tiles, all of them").endswith("sent: wider tiles, all of them")
 
 
 def test_a_command_s_life_is_told_in_words(now: Snapshot):
@@ -359,8 +368,6 @@ def test_changes_of_blanks_can_be_left_out():
 
 
 def test_a_review_holds_diff_sources_scores_profile_log_and_story(run: RunFolder):
-    from engine.record.reader import Reader
-
     with Reader(run.journal) as reader:
         found = load(run, reader, Subject(version=9), "parent", None)
         failed = load(run, reader, Subject(attempt=4), "parent", None)
@@ -378,8 +385,6 @@ def test_a_review_holds_diff_sources_scores_profile_log_and_story(run: RunFolder
 
 def test_a_damaged_lineage_is_said_and_the_journal_s_diff_shown(run: RunFolder):
     import shutil
-
-    from engine.record.reader import Reader
 
     shutil.rmtree(run.lineage / "objects")
     with Reader(run.journal) as reader:
