@@ -21,7 +21,7 @@ help:
 
 # Without a terminal it ends within three minutes: a submission that is judged at the limit may take a tenth more.
 run: $(MADE)
-	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/avo run $(ARGS); else exec $(BIN)/avo run --headless --minutes 2.5 $(ARGS); fi
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/avo run $(ARGS); else exec $(BIN)/avo run --headless --minutes 2.6 $(ARGS); fi
 
 # Four at a time: most tests wait for a process, a terminal or a clock. JOBS=0 runs them one by one.
 JOBS ?= 4

@@ -73,6 +73,7 @@ class Search:
         self._me = liveness.identity()
         self._place = _identity(folder)
         self._faults, self._trouble = 0, ""
+        self._compared = False
         self._operator: operators.Operator | None = None
         self._warned = {e.title for e in self.reader.tail(WARNINGS_READ, kinds=("warning",))}
         self._over_since: float | None = None
@@ -197,20 +198,17 @@ class Search:
                 self.session.begin_turn(self.session.turn)
         if not intake.holds_sources(self.folder.workspace):
             self.trials.restore(self.incumbent())
-        while not self.reader.baselines():
+        while not (self._compared or self.reader.baselines()):
             await self._between()
             try:
                 await self.session.guard(self._measure_baselines())
             except Interrupted:
                 self.session.begin_turn(self.session.turn)
-            except ScorerError as error:
-                self.journal.append(ev.Warned(f"the baselines could not be measured: {error}"))
-                break
         self.session.hush()
 
     async def _plant(self) -> None:
         files, message = seed_files(self.config, self.problem.seed)
-        planted = await self.trials.seed(files, message)
+        planted = await self.trials.seed(files, message, self._measure_baselines)
         if not isinstance(planted, ev.VersionCommitted):
             raise Refused(
                 f"the seed of {self.problem.name} is not correct ({planted.stage}: {planted.reason}); mend it first"
@@ -218,10 +216,16 @@ class Search:
         self.trials.restore(0)
 
     async def _measure_baselines(self) -> None:
-        self.session.doing("measuring the baselines")
-        async with self.scorers.lane(first=True) as host:
-            scores = await host.baseline(patience_s=self.trials.patience_s, on_event=self.trials.on_event)
-        self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
+        """What versions are compared with, when the run has none yet. Without it, a run goes on."""
+        if not self.reader.baselines():
+            self.session.doing("measuring the baselines")
+            try:
+                async with self.scorers.lane(first=True) as host:
+                    scores = await host.baseline(patience_s=self.trials.patience_s, on_event=self.trials.on_event)
+                self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
+            except ScorerError as error:
+                self.journal.append(ev.Warned(f"the baselines could not be measured: {error}"))
+        self._compared = True
 
     async def _turn(self, operator: operators.Operator) -> None:
         """One turn. What goes wrong in an operator calls the person after three times, and ends nothing."""

@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -320,14 +320,20 @@ class RunTrials:
 
     # --- the rest ------------------------------------------------------------------------
 
-    async def seed(self, files: Mapping[str, bytes], message: str) -> ev.VersionCommitted | Score:
-        """Score the seed and make it v0; its failing score when it is not correct."""
+    async def seed(
+        self, files: Mapping[str, bytes], message: str, meanwhile: Callable[[], Awaitable[None]]
+    ) -> ev.VersionCommitted | Score:
+        """Score the seed and make it v0; its failing score when it is not correct.
+
+        No rounds mend what a bad moment makes of its figures, and it is slow: what `meanwhile` measures lies between
+        two evaluations, which share the patience of one.
+        """
         candidate = intake.store(files, self._candidates)
+        patience_s = self._whole_patience_s / 2
         self._session.doing("scoring the seed")
         async with self._scorers.lane(first=True) as host:
-            # Neither rounds nor a second evaluation will mend what a bad moment makes of it.
             score = await host.score(
-                candidate.folder, then_baselines=True, patience_s=self._whole_patience_s, on_event=self.on_event
+                candidate.folder, then_baselines=True, patience_s=patience_s, on_event=self.on_event
             )
         log = self._keep(Path("attempts") / "a0.log", score.log)
         score = replace(score, log=log, source_hash=candidate.source_hash)
@@ -336,6 +342,15 @@ class RunTrials:
         if self._reader.attempt(0) is None:
             name, hash_ = "the seed", candidate.source_hash
             self._session.record(ev.AttemptScored(0, 0, None, SEED_DIRECTION, name, hash_, score, "", log, message))
+        await meanwhile()
+        if patience_s:
+            self._session.doing("measuring the seed's figures")
+            async with self._scorers.lane(first=True) as host:
+                again = await host.score(candidate.folder, patience_s=patience_s, on_event=self.on_event)
+            if not again.correct:
+                return again
+            flops = {c.name: c.flops for c in self._session.problem.configurations}
+            score = settled(score, (), (), flops, self._session.problem.device, again)
         verdict = ev.GateDecided(0, "improved", "the seed")
         fact = commit(
             self._lineage,

@@ -1,7 +1,9 @@
 """A scorer that speaks the protocol over pipes and measures nothing: a candidate's comments say how it does.
 
     // speed: 2.0     2 TFLOPS in every configuration (1.0 when it does not say)
+    // at first: 0.5  its speed the first time it is scored
     // wrong          fails the check            // slow: 0.5   each answer takes half a second
+    // wrong later    only fails it when it is scored once more
     // wrong when patient   fails it only in an evaluation that may wait for quiet
     // die            the scorer itself exits    // mute        it never answers
     // build: 0.1     seconds of building        // time: 0.1   seconds of timing each candidate or round
@@ -19,6 +21,7 @@ import tomllib
 from pathlib import Path
 
 OUT = sys.stdout
+SCORED: set[str] = set()
 
 
 def say(request: dict, **fields: object) -> None:
@@ -64,7 +67,9 @@ def score(request: dict) -> dict:
     text = text_of(request["source"])
     behave(request, text)
     wrong = "// wrong" in text and ("// wrong when patient" not in text or bool(request.get("patience_s")))
-    tflops = number(text, "speed", 1.0)
+    wrong = wrong and ("// wrong later" not in text or text in SCORED)
+    tflops = number(text, "speed" if text in SCORED else "at first", number(text, "speed", 1.0))
+    SCORED.add(text)
     rows = [
         {
             "name": n,

@@ -43,7 +43,7 @@ def test_each_step_of_a_commit_is_journaled_in_its_order(new_run):
     run.finish()
     kinds = [e.kind for e in run.ask(lambda r: r.events())]
     first = kinds[: kinds.index("tool_started")]
-    assert first == ["run_started", "state", "attempt", "version", "step", "baseline", "direction"]
+    assert first == ["run_started", "state", "attempt", "baseline", "version", "step", "direction"]
     assert kinds[kinds.index("gate") :] == [
         "gate", "direction", "version", "step", "tool_finished", "said", "state",
     ]  # fmt: skip

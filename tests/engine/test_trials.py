@@ -4,11 +4,13 @@ import json
 import math
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engine.facts import of_score
 from engine.gate import Round
+from engine.lineage import Lineage
 from engine.pairing import patience_s, within
 from engine.record.config import GateConfig
 from engine.record.scores import ConfigurationScore, Integrity, Score
@@ -46,6 +48,25 @@ def test_a_later_evaluation_stands_for_as_many_passes_and_its_report_counts():
     assert found.geomean_tflops == pytest.approx(math.sqrt(1e6 / (880 * 1000)))
     assert found.integrity.quiet
     assert settled(later, (), [], flops, "cpu", score(a=1000.0, b=1000.0)).configurations[1].latency_us == 1000.0
+
+
+def test_a_seed_that_was_measured_in_a_bad_moment_is_recorded_as_it_is_in_a_good_one(new_run):
+    run = new_run([])
+    seed = Path(run.config.problem_path) / "seed" / "attention.cpp"
+    seed.write_text("// speed: 1.0\n// at first: 0.5\n")
+    assert run.finish() == 0, run.log()
+    first, version = run.ask(lambda r: r.attempt_score(0)), run.ask(lambda r: r.version(0))
+    assert {c.latency_us for c in first.configurations} == {2000.0}
+    assert {c.latency_us for c in version.score.configurations} == {1000.0}
+    assert version.score == Lineage(run.folder.lineage).score(0)
+
+
+def test_a_seed_that_is_wrong_when_it_is_measured_once_more_is_refused(new_run):
+    run = new_run([])
+    (Path(run.config.problem_path) / "seed" / "attention.cpp").write_text("// at first: 2.0\n// wrong later\n")
+    assert run.finish() == 1
+    assert "the seed of tiny is not correct (check: row 3 differs); mend it first" in run.log()
+    assert run.ask(lambda r: r.head()) is None
 
 
 def test_what_fails_when_it_is_measured_once_more_is_not_committed(new_run):
