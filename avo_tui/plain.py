@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from contextlib import suppress
 
@@ -42,9 +43,10 @@ class Listener:
                 time.sleep(left)
                 break
             if select.select([self._source], [], [], left)[0]:
-                for line in self._read():
-                    if not self._obey(line):
-                        return False
+                going = all(self._obey(line) for line in self._read())
+                sys.stdout.flush()  # a pipe shows what a command printed as soon as a terminal does
+                if not going:
+                    return False
         return True
 
     def _read(self) -> list[str]:
@@ -65,12 +67,12 @@ class Listener:
         if word in LEAVE:
             return False
         if word == "help":
-            print(HELP, flush=True)
+            print(HELP)
         elif word in LOOK or (word in ACT and not self._readonly):
             self._do(word, rest.strip())
         elif word:
             why = "this watcher only looks" if word in ACT else f"{word[:40]!r} is not known here"
-            print(f"refused: {why}; help says what can be said", flush=True)
+            print(f"refused: {why}; help says what can be said")
         return True
 
     def _do(self, word: str, rest: str) -> None:
@@ -82,9 +84,9 @@ class Listener:
         flags = ["--no-wait"] if word in ACT else []
         try:
             if word == "direct" and rest == "-":
-                print("refused: say the direction after 'direct', or name a file with 'direct @FILE'", flush=True)
+                print("refused: say the direction after 'direct', or name a file with 'direct @FILE'")
                 return
             with suppress(SystemExit):  # --help
                 called(parser().parse_args([word, *flags, run, *(["--", *words] if word == "direct" else words)]))
         except AvoError as error:
-            print("refused: " + " ".join(str(error).split()), flush=True)
+            print("refused: " + " ".join(str(error).split()))

@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(line: str, code: int) -> int:
     """The one line of an end; engine.log may lie on the full disk that is the reason."""
-    with contextlib.suppress(OSError):
+    try:
         print(f"avo engine: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = None  # what waits in it would fail once more at the exit, with code 120
     return code
 
 

@@ -39,8 +39,9 @@ def settled(
         _row(c, evaluated[c.name] * passes + columns.get(c.name, []), flops.get(c.name), of)
         for c in score.configurations
     )
+    mean = score.geomean_tflops if rows == score.configurations else geomean([c.tflops for c in rows])
     integrity = again.integrity if again else score.integrity
-    return replace(score, configurations=rows, geomean_tflops=geomean([c.tflops for c in rows]), integrity=integrity)
+    return replace(score, configurations=rows, geomean_tflops=mean, integrity=integrity)
 
 
 def _by_name(score: Score | None) -> dict[str, ConfigurationScore]:

@@ -34,6 +34,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 # Hundreds of processes are started: each finds compiled what the first one compiled, whatever the shell says of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Nor does a person's shell say that nothing waits in a buffer.
+os.environ.pop("PYTHONUNBUFFERED", None)
 sys.dont_write_bytecode = False
 
 # A shell starts what it puts in the background with SIGINT ignored, and every child would inherit that.
