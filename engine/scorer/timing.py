@@ -29,8 +29,9 @@ REPEATS, PRECISE = 3, 0.01
 class Plan:
     """How long one configuration may be timed in one process. The count never falls below `least` for a fast one.
 
-    Few configurations share `pass_us`. An evaluation makes `passes` of them while it is younger than `seconds`. In a
-    paired round, whose ratio cancels what both sides pay, a first call of `warm_us` and more needs no other before it.
+    Few configurations share `pass_us`, and may be called more often. An evaluation makes `passes` of them while it is
+    younger than `seconds`. In a paired round, whose ratio cancels what both sides pay, a first call of `warm_us` and
+    more needs no other before it.
     """
 
     budget_us: float
@@ -43,7 +44,8 @@ class Plan:
 
     def among(self, configurations: int) -> Plan:
         """The plan for so many configurations in one process."""
-        return replace(self, budget_us=max(self.budget_us, self.pass_us / configurations))
+        budget_us = max(self.budget_us, self.pass_us / configurations)
+        return replace(self, budget_us=budget_us, most=round(self.most * budget_us / self.budget_us))
 
     def in_a_half(self, first_us: float) -> tuple[int, int]:
         """Timed calls of a source on the way there and on the way back, beside a first one of `first_us`.

@@ -65,7 +65,9 @@ def test_a_device_that_names_no_such_bound_always_warms_up():
 
 def test_few_configurations_share_the_time_of_a_pass():
     calls = [EVALUATE.among(configurations).more_calls(30_000.0) for configurations in (1, 2, 3, 8, 16)]
-    assert calls == [EVALUATE.most, 5, 3, 2, 2]
+    assert calls == [10, 5, 3, 2, 2]
+    of_quick_ones = [EVALUATE.among(configurations).more_calls(1_000.0) for configurations in (1, 2, 5, 8)]
+    assert of_quick_ones == [5 * EVALUATE.most, 15, EVALUATE.most, EVALUATE.most], "within the most for that share"
 
 
 def test_the_order_turns_from_round_to_round(scorer: Scorer):
