@@ -21,7 +21,7 @@ from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
-ROOM = 1 << 20  # bytes; with less, a journal cannot begin, and while it tries engine.log has no room for a last line
+LEAST_FREE = 1 << 20  # bytes; with less, a journal cannot begin, and while it tries engine.log has no room for a last line
 NVCC_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -150,7 +150,7 @@ def _await_heartbeat(process: subprocess.Popen[bytes], folder: RunFolder, logged
     if process.returncode == 0 and folder.journal.is_file():
         return  # it began and finished before anybody looked
     said = last_line(folder, logged)
-    if shutil.disk_usage(folder.path).free < ROOM:
+    if shutil.disk_usage(folder.path).free < LEAST_FREE:
         begun = folder.journal.is_file()
         then = "then resume" if begun else "then start it again"
         said = said or f"the disk of {folder.path} is full, and the engine could not even say so; free some, {then}"
