@@ -73,7 +73,7 @@ class Search:
         self._me = liveness.identity()
         self._place = _identity(folder)
         self._faults, self._trouble = 0, ""
-        self._compared = False
+        self._baselines_asked = False
         self._operator: operators.Operator | None = None
         self._warned = {e.title for e in self.reader.tail(WARNINGS_READ, kinds=("warning",))}
         self._over_since: float | None = None
@@ -198,7 +198,7 @@ class Search:
                 self.session.begin_turn(self.session.turn)
         if not intake.holds_sources(self.folder.workspace):
             self.trials.restore(self.incumbent())
-        while not (self._compared or self.reader.baselines()):
+        while not (self._baselines_asked or self.reader.baselines()):
             await self._between()
             try:
                 await self.session.guard(self._measure_baselines())
@@ -225,7 +225,7 @@ class Search:
                 self.journal.append(*(ev.BaselineMeasured(name, score) for name, score in scores.items()))
             except ScorerError as error:
                 self.journal.append(ev.Warned(f"the baselines could not be measured: {error}"))
-        self._compared = True
+        self._baselines_asked = True
 
     async def _turn(self, operator: operators.Operator) -> None:
         """One turn. What goes wrong in an operator calls the person after three times, and ends nothing."""
