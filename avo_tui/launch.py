@@ -21,7 +21,7 @@ from engine.record.run import RunFolder, create_run
 
 WAIT_S = 30.0
 POLL_S = 0.02
-LEAST_FREE = 1 << 20  # bytes; with less, a journal cannot begin, and while it tries engine.log has no room for a last line
+LEAST_FREE = 1 << 20  # bytes; with less, a journal cannot begin, and engine.log may have no room for a last line
 NVCC_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 COMPILERS = ("c++", "g++", "clang++")
 
